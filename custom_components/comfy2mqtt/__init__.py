@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ConfigEntryNotReady, HomeAssistantError
@@ -32,6 +33,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, what serves results, and the dashboard card."""
     actions.set_up(hass)
+    issues.set_up(hass)
     hass.http.register_view(media_source.ResultView())
     await card.set_up(hass)
     return True
@@ -40,6 +42,7 @@ async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
 async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> bool:
     """Set up one bridge."""
     if not await mqtt_is_there(hass):
+        issues.withdraw_all(hass, entry)
         raise ConfigEntryNotReady(translation_domain=DOMAIN, translation_key="no_mqtt")
     topics = Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT])
     hub = Hub(hass, topics, entry.entry_id)
@@ -102,7 +105,9 @@ async def async_remove_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) 
 async def async_remove_config_entry_device(
     _hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, removed: dr.DeviceEntry
 ) -> bool:
-    """Let a device be removed by hand whose workflow is gone."""
+    """Let a device be removed by hand whose workflow is gone, which is known while it is loaded."""
+    if entry.state is not ConfigEntryState.LOADED:
+        return False
     there = {
         f"{entry.data[CONF_BASE]}-workflow-{name}" for name in entry.runtime_data.workflows
     } | {f"{entry.data[CONF_BASE]}-bridge"}

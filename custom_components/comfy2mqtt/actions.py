@@ -27,7 +27,7 @@ from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import slugify
 
 from .const import DOMAIN
-from .hub import AVAILABILITY, CHOICES, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .hub import CHOICES, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .media import with_media
 from .protocol import selectors
 from .protocol.messages import OUTCOMES, RefusedError, Result
@@ -215,8 +215,7 @@ class _WorkflowActions:
         self._words = words
         self._drawn: dict[str, tuple[str, Any]] = {}
         self._update()
-        topics = (WORKFLOWS, CHOICES, AVAILABILITY)
-        self._ends = [self._hub.listen(what, self._update) for what in topics]
+        self._ends = [self._hub.listen(what, self._update) for what in (WORKFLOWS, CHOICES)]
         self._ends.append(hass.bus.async_listen(EVENT_CORE_CONFIG_UPDATE, self._translate))
 
     @callback

@@ -20,7 +20,7 @@ from .const import (
     DEFAULT_TIMEOUT,
     SUBENTRY_AI_TASK,
 )
-from .devices import HubEntity
+from .devices import TASK, HubEntity
 from .hub import WORKFLOWS, Comfy2MQTTConfigEntry
 from .media import read_file
 from .protocol.definitions import IMAGE, MEDIA, TEXT, Workflow
@@ -52,7 +52,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
 
     def __init__(self, entry: Comfy2MQTTConfigEntry, subentry: ConfigSubentry) -> None:
         self._options = subentry.data
-        super().__init__(entry, f"task-{subentry.subentry_id}", subentry.data[CONF_WORKFLOW])
+        super().__init__(entry, f"{TASK}{subentry.subentry_id}", subentry.data[CONF_WORKFLOW])
         self._attr_name = subentry.title
         self._attr_supported_features = self._features()
 

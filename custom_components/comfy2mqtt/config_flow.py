@@ -36,6 +36,7 @@ from .const import (
     DOMAIN,
     SUBENTRY_AI_TASK,
 )
+from .devices import change_base
 from .hub import Hub
 from .protocol import selectors
 from .protocol.definitions import IMAGE, MEDIA, TEXT, MalformedError, Workflow
@@ -196,6 +197,7 @@ class Comfy2MQTTConfigFlow(ConfigFlow, domain=DOMAIN):
             # The entry is loaded again by its listener, or at its next try.
             entry = self._get_reconfigure_entry()
             self._drop_cards(base)
+            change_base(self.hass, entry, base)
             return self.async_update_and_abort(
                 entry, unique_id=base, title=_title(info, base), data=data
             )

@@ -28,6 +28,7 @@ MAKER = "comfy2mqtt"
 _BRIDGE = "-bridge"
 # The entities that each workflow has, by the last part of their ids.
 OF_WORKFLOW = ("picture", "job-ended")
+TASK = "task-"
 RELEASE = "release-"
 # A bridge announces a workflow by discovery right after the workflow itself. Whoever has used an
 # entity for longer keeps it.
@@ -174,10 +175,14 @@ def _have_back(
     """Move our entities of a workflow from a device, or from none, to one of ours."""
     entities = er.async_get(hass)
     prefix = f"{_identifier(entry.runtime_data.topics, workflow)}-"
+    keys = {*OF_WORKFLOW, *(f"{TASK}{subentry_id}" for subentry_id in entry.subentries)}
     moved = [
         each
         for each in er.async_entries_for_config_entry(entities, entry.entry_id)
-        if each.device_id == place and each.unique_id.startswith(prefix)
+        if each.device_id == place
+        and each.unique_id.startswith(prefix)
+        # Another workflow's name may start with this one's.
+        and (workflow is None or each.unique_id.removeprefix(prefix) in keys)
     ]
     if not moved:
         return
@@ -262,6 +267,30 @@ def follow_workflows(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
             registry.async_remove_device(each.id)
         elif there_now and each.name != there_now[0].title:
             registry.async_update_device(each.id, name=there_now[0].title)
+
+
+@callback
+def change_base(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, base: str) -> None:
+    """Have our entities and devices stay the same ones at another base topic.
+
+    What would have the id of another one stays as it is.
+    """
+    before, after = f"{entry.data[CONF_BASE]}-", f"{base}-"
+
+    def changed(identifier: str) -> str:
+        is_ours = identifier.startswith(before)
+        return after + identifier.removeprefix(before) if is_ours else identifier
+
+    entities, devices = er.async_get(hass), dr.async_get(hass)
+    for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
+        unique_id = changed(entity.unique_id)
+        if entities.async_get_entity_id(entity.domain, entity.platform, unique_id) is None:
+            entities.async_update_entity(entity.entity_id, new_unique_id=unique_id)
+    for ours in dr.async_entries_for_config_entry(devices, entry.entry_id):
+        places = {(domain, changed(identifier)) for domain, identifier in ours.identifiers}
+        taken = (devices.async_get_device_by_identifier(each, entry.entry_id) for each in places)
+        if not any(taken):
+            devices.async_update_device(ours.id, new_identifiers=places)
 
 
 class HubEntity(Entity):

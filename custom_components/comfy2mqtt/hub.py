@@ -102,9 +102,11 @@ class Hub:
         answer in our name.
         """
         kept = await self._store.async_load()
-        if kept is not None:
+        whose = (self.topics.base, self.topics.client)
+        # Another bridge, and the same one for another client, has numbers of its own.
+        if kept is not None and (kept.get("base", whose[0]), kept.get("client", whose[1])) == whose:
             self._is_new = False
-            self._ledger = Ledger(int(kept.get("after", 0)))
+            self._ledger = Ledger(int(kept.get("after", 0)), kept.get("last"))
             self.pictures = {
                 name: Picture(**picture) for name, picture in kept.get("pictures", {}).items()
             }
@@ -326,9 +328,13 @@ class Hub:
     @callback
     def _take_result(self, message: mqtt.ReceiveMessage) -> None:
         result = self._read(message, read_result)
-        if result is not None:
-            self._ended(result)
-            self._acknowledge_later()
+        if result is None:
+            return
+        if result.n <= self._ledger.after:
+            # It comes a second time, or the bridge has a new journal: that is found out first.
+            self._spawn(self._catch_up_quietly())
+        self._ended(result)
+        self._acknowledge_later()
 
     @callback
     def _ended(self, result: Result, *, is_history: bool = False) -> None:
@@ -336,7 +342,7 @@ class Hub:
         follower = self._results.get(result.job_id)
         if follower is not None and not follower.done():
             follower.set_result(result)
-        if not self._ledger.take(result.n):
+        if not self._ledger.take(result.n, result.job_id):
             return
         picture, before = result.first("image"), self.pictures.get(result.workflow)
         # One that was missed may be listed after a newer one has come.
@@ -466,13 +472,35 @@ class Hub:
         unreported, self._unreported = self._unreported or [], None
         for result, is_history in unreported:
             self._notify(RESULTS, result, is_history)
+        self._acknowledge_later()
 
     async def _catch_up(self) -> None:
         """List the results since the last acknowledged one, take them, and acknowledge them."""
         async with self._catching_up:
+            await self._begin_again_with_a_new_journal()
             await self._list_missed()
-            self._is_new = False
             await self._acknowledge()
+            self._is_new = False
+
+    async def _begin_again_with_a_new_journal(self) -> None:
+        """Forget up to where results were acknowledged, if the bridge does not know the last one.
+
+        The numbers of a new journal start at the beginning, and those of one that was restored from
+        a backup go back. A job that is forgotten since it is too old does no harm here: whatever
+        the bridge still lists is newer, or was acknowledged.
+        """
+        if self._ledger.last is None:
+            return
+        try:
+            n = int((await self.ask("status", job_id=self._ledger.last)).get("n", 0))
+        except RefusedError as error:
+            if error.code != "unknown_job":
+                raise
+            n = 0
+        if n < self._ledger.after:
+            LOGGER.info("the bridge %s has a new journal", self.topics.base)
+            self._ledger = Ledger()
+            self.pictures.clear()
 
     async def _catch_up_quietly(self) -> None:
         try:
@@ -513,15 +541,22 @@ class Hub:
             LOGGER.debug("results of %s are not acknowledged: %s", self.topics.base, error)
 
     async def _acknowledge(self) -> None:
-        up_to = self._ledger.to_acknowledge()
+        # If Home Assistant ends before results were reported to listeners, the bridge has to list
+        # them once more. What is history is reported to nobody.
+        is_reported = self._unreported is None or self._is_new
+        ledger = self._ledger
+        up_to = ledger.to_acknowledge() if is_reported else None
         if up_to is not None:
             await self.ask("ack", up_to=up_to)
-            self._ledger.acknowledged(up_to)
+            ledger.acknowledged(up_to)
         self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
 
     def _kept(self) -> dict[str, Any]:
         return {
+            "base": self.topics.base,
+            "client": self.topics.client,
             "after": self._ledger.after,
+            "last": self._ledger.last,
             "pictures": {name: vars(picture) for name, picture in self.pictures.items()},
         }
 

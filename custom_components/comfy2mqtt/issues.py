@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from .const import CONF_WORKFLOW, CONTRACT, DOMAIN, SUBENTRY_AI_TASK
 from .hub import AVAILABILITY, COMFYUI, HEALTH, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
@@ -14,6 +21,18 @@ from .protocol.problems import Problem
 
 # With these no job of ours gets on.
 _ERRORS = ("contract", "hook_holds_jobs", "no_answer", "queue_held", "store_fails")
+
+
+@callback
+def set_up(hass: HomeAssistant) -> None:
+    """Remove the repairs of a bridge that is not loaded any more, nor tried again."""
+
+    @callback
+    def changed(_change: ConfigEntryChange, entry: ConfigEntry) -> None:
+        if entry.domain == DOMAIN and entry.state is ConfigEntryState.NOT_LOADED:
+            withdraw_all(hass, entry)
+
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, changed)
 
 
 def found(entry: Comfy2MQTTConfigEntry, hub: Hub) -> Iterator[Problem]:
@@ -56,7 +75,7 @@ def update(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, hub: Hub) -> None:
 
 @callback
 def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
-    """Keep the repairs as things are; return what ends that, and removes them."""
+    """Keep the repairs as things are; return what ends that."""
     hub = entry.runtime_data
 
     @callback
@@ -67,8 +86,6 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
     def stop() -> None:
         for end in ends:
             end()
-        for issue_id in _raised(hass, entry):
-            _withdraw(hass, issue_id)
 
     changed()
     ends = [hub.listen(what, changed) for what in (AVAILABILITY, COMFYUI, HEALTH, WORKFLOWS)]
@@ -76,8 +93,15 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
 
 
 @callback
+def withdraw_all(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
+    """Remove every repair of a bridge, until it is raised again."""
+    for issue_id in _raised(hass, entry):
+        _withdraw(hass, issue_id)
+
+
+@callback
 def remove_all(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
-    """Remove every repair of a bridge."""
+    """Remove every repair of a bridge, also what a person ignores."""
     for issue_id in _raised(hass, entry):
         ir.async_delete_issue(hass, DOMAIN, issue_id)
 

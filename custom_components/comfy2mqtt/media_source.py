@@ -7,13 +7,16 @@ a folder there.
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 from homeassistant.components.media_player.const import MediaClass
@@ -42,6 +45,8 @@ _SHOWN = 200
 _KEPT = 50
 _THUMBNAIL = 256
 _LARGEST_WIDTH = 4096
+# Who wants a result waits while another one fetches it.
+_TURNS: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 _CLASSES = {
     "image": MediaClass.IMAGE,
     "video": MediaClass.VIDEO,
@@ -195,9 +200,10 @@ async def fetched(hass: HomeAssistant, entry_id: str, job_id: str, index: str) -
     entry, output = await _output_of(hass, entry_id, job_id, index)
     suffix = mimetypes.guess_extension(output.content_type, strict=False) or ".bin"
     path = _folder_of(hass, entry_id) / f"{output.sha256}{suffix}"
-    if not await hass.async_add_executor_job(path.exists):
-        media = await entry.runtime_data.output(job_id, output)
-        await hass.async_add_executor_job(_keep, path, media)
+    async with _TURNS.setdefault(path, asyncio.Lock()):
+        if not await hass.async_add_executor_job(path.exists):
+            media = await entry.runtime_data.output(job_id, output)
+            await hass.async_add_executor_job(_keep, path, media)
     return Kept(path, output.content_type)
 
 
@@ -217,14 +223,23 @@ async def remove(hass: HomeAssistant, entry_id: str) -> None:
 
 
 def _keep(path: Path, media: Media) -> None:
-    """Write bytes into the folder of a bridge, in which the newest files stay."""
+    """Write bytes into the folder of a bridge, in which the newest files stay.
+
+    Others may write there meanwhile: a thread continues whose request was cancelled.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(media.data)
-    unfinished.replace(path)
-    files = sorted(path.parent.iterdir(), key=lambda each: each.stat().st_mtime, reverse=True)
-    for old in files[_KEPT:]:
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as unfinished:
+        unfinished.write(media.data)
+    Path(unfinished.name).replace(path)
+    for old in sorted(path.parent.iterdir(), key=_written_at, reverse=True)[_KEPT:]:
         old.unlink(missing_ok=True)
+
+
+def _written_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 class ResultView(HomeAssistantView):

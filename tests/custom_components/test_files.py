@@ -45,6 +45,22 @@ def test_english_and_german_say_the_same_with_the_same_placeholders() -> None:
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
+def test_a_state_has_one_word_wherever_it_is_shown(language: str) -> None:
+    found = read(f"translations/{language}.json")
+    words = found["selector"]["states"]["options"]
+    ended = found["entity"]["event"]["job_ended"]["state_attributes"]["event_type"]["state"]
+    script = (INTEGRATION / "frontend" / "card.js").read_text()
+    block = script.partition(f"  {language}: {{")[2].partition("states: {")[2].partition("}")[0]
+    on_the_card = dict(re.findall(r'(\w+): "(.+)"', block))
+    # The card has a picture instead of "succeeded"; jobs that were refused are in no list.
+    assert set(on_the_card) == set(words) - {"succeeded"} | {"refused"}
+    for shown in (ended, on_the_card):
+        assert {
+            state: word for state, word in shown.items() if words.get(state, word) != word
+        } == {}
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
 def test_texts_are_as_home_assistant_takes_them(language: str) -> None:
     """Its own checks of an integration refuse these, and run where its sources are."""
     for place, text in texts(read(f"translations/{language}.json")):

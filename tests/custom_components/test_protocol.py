@@ -397,29 +397,33 @@ def test_whole_numbers_are_given_as_such() -> None:
 
 def test_a_result_is_taken_once() -> None:
     kept = ledger.Ledger(after=4)
-    assert not kept.take(4)
-    assert kept.take(6)
-    assert not kept.take(6)
+    assert not kept.take(4, "j4")
+    assert kept.take(6, "j6")
+    assert not kept.take(6, "j6")
 
 
 def test_nothing_is_acknowledged_before_what_was_missed_is_listed() -> None:
     kept = ledger.Ledger()
     assert not kept.is_whole
-    kept.take(9)
+    kept.take(9, "j9")
     assert kept.to_acknowledge() is None
-    kept.take(7)
+    kept.take(7, "j7")
     kept.listed()
     assert kept.to_acknowledge() == 9
     kept.acknowledged(9)
-    assert (kept.after, kept.to_acknowledge()) == (9, None)
+    assert (kept.after, kept.last, kept.to_acknowledge()) == (9, "j9", None)
     kept.interrupted()
-    kept.take(12)
+    kept.take(12, "j12")
     assert kept.to_acknowledge() is None
     # One that came while the acknowledgement was on its way is still to be acknowledged.
     kept.listed()
-    kept.take(14)
+    kept.take(14, "j14")
     kept.acknowledged(12)
     assert kept.to_acknowledge() == 14
+    # Of two acknowledgements the answers may come in any order.
+    kept.acknowledged(14)
+    kept.acknowledged(12)
+    assert (kept.after, kept.last) == (14, "j14")
 
 
 def test_a_change_of_the_bridge_triggers_what_holds_from_then_on() -> None:
@@ -632,12 +636,15 @@ def test_the_card_shows_a_workflow_with_its_first_text() -> None:
         "picture": "/p",
         "title": "Demo",
         "runnable": True,
+        "lacks": [],
         "prompt": {"name": "prompt", "title": "Prompt", "default": ""},
     }
+    changes = {"runnable": False, "missing": Missing(nodes=["KSampler"])}
     lacking = definitions.read_workflow(
-        encode(definition(runnable=False, inputs={"type": "object", "properties": {}}))
+        encode(definition(inputs={"type": "object", "properties": {}}, **changes))
     )
     found = card.shown(lacking, None, is_online=True)
+    assert found["lacks"] == ["KSampler"]
     assert (found["runnable"], found["picture"], "prompt" in found) == (False, None, False)
     assert card.shown(None, None, is_online=True) == {"available": False, "picture": None}
     assert not card.shown(workflow, None, is_online=False)["available"]

@@ -10,6 +10,7 @@ import os
 import re
 import runpy
 import signal
+import subprocess
 import sys
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -117,6 +118,31 @@ def test_the_store_has_what_it_shows() -> None:
     # The image installs the package of this version.
     assert changes[0] == CONFIG["version"] == bridge.__version__
     assert "comfy2mqtt==${BUILD_VERSION}" in (FOLDER / "Dockerfile").read_text()
+
+
+@pytest.mark.parametrize("has_wheel", [True, False])
+def test_its_image_takes_a_wheel_that_lies_there_and_asks_no_index_then(
+    has_wheel: bool,  # noqa: FBT001 - a parameter of the test
+    tmp_path: Path,
+) -> None:
+    text = (FOLDER / "Dockerfile").read_text().replace("\\\n", "")
+    (script,) = re.findall(r"^RUN (.+)$", text, re.MULTILINE)
+    script = script.replace("/build", f"{tmp_path}/build").replace("/opt", f"{tmp_path}/opt")
+    # Programs that only note what they are called with.
+    for name in ("python", "opt/comfy2mqtt/bin/pip"):
+        program = tmp_path / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+        program.chmod(0o755)
+    (tmp_path / "build").mkdir()
+    if has_wheel:
+        (tmp_path / "build" / "comfy2mqtt-1.0-py3-none-any.whl").touch()
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BUILD_VERSION": "1.0"}
+    subprocess.run(["/bin/sh", "-ec", script], env=environment, check=True, timeout=60)
+    *_, last = (tmp_path / "calls").read_text().splitlines()
+    words = last.split()
+    assert words[-1] == "comfy2mqtt==1.0"
+    assert ("--no-index" in words, f"{tmp_path}/build" in words) == (has_wheel, has_wheel)
 
 
 def test_it_gives_the_bridge_what_home_assistant_knows(run: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.peers.homeassistant_integration.environment import Place
-from tests.peers.homeassistant_integration.server import DASHBOARD, serving, set_up
+from tests.peers.homeassistant_integration.server import DASHBOARD, Server, serving, set_up
 from tests.support.browser import JOB_MS, chromium
 
 pytestmark = [pytest.mark.peers, pytest.mark.comfyui, pytest.mark.timeout(900)]
@@ -26,13 +26,17 @@ WATCH = """() => {
   new MutationObserver(look).observe(img, { attributes: true });
   new MutationObserver(look).observe(progress, { attributes: true });
 }"""
+# In a column they are in their order.
 CARD = """\
 views:
   - title: ComfyUI
     cards:
-      - {type: "custom:comfy2mqtt-card", workflow: demo}
-      - {type: "custom:comfy2mqtt-card", workflow: slow, title: A slow one}
-      - {type: "custom:comfy2mqtt-card", workflow: nothing}
+      - type: vertical-stack
+        cards:
+          - {type: "custom:comfy2mqtt-card", workflow: demo}
+          - {type: "custom:comfy2mqtt-card", workflow: slow, title: A slow one}
+          - {type: "custom:comfy2mqtt-card", workflow: nothing}
+          - {type: "custom:comfy2mqtt-card", workflow: lacking}
 """
 
 
@@ -40,7 +44,9 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
     place: Place, attached: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
     demo = json.loads((Path("workflows") / "demo.json").read_text())
-    bridge = await attached({"demo": demo, "slow": graphs.slow(60.0)}, homeassistant="true")
+    lacking = {**graphs.colour(), "3": {"class_type": "NoSuchNode", "inputs": {}}}
+    workflows = {"demo": demo, "slow": graphs.slow(60.0), "lacking": lacking}
+    bridge = await attached(workflows, homeassistant="true")
     with place.sources() as sources:
         async with (
             serving(place, sources, tmp_path / "home.log", CARD) as server,
@@ -60,10 +66,18 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
             gone = page.locator("comfy2mqtt-card").nth(2)
             await expect(gone.get_by_text("There is no such workflow.")).to_be_visible()
             await expect(gone.get_by_role("button", name="Run")).to_be_disabled()
+            said = page.locator("comfy2mqtt-card").nth(3).get_by_role("status")
+            lacks = "The workflow cannot run. Not there, or not allowed: NoSuchNode"
+            await expect(said).to_have_text(lacks)
             # A bridge that stops and starts is noticed, and the card goes on.
             first = page.locator("comfy2mqtt-card").nth(0)
             await bridge.stop()
             await expect(first.get_by_text("The bridge is not available.")).to_be_visible()
+            await bridge.start()
+            await expect(first.get_by_role("button", name="Run")).to_be_enabled()
+            await an_integration_that_is_away_is_no_workflow_that_is_gone(page, server)
+            await bridge.stop()
+            await home_assistant_starts_again(page, server)
             await bridge.start()
             await expect(first.get_by_role("button", name="Run")).to_be_enabled()
             # Home Assistant's own are not the card's.
@@ -97,6 +111,30 @@ async def an_error_is_told_as_home_assistant_tells_it(page: Page) -> None:
     told = "(card, error) => card._told(error)"
     assert await card.evaluate(told, error) == "The bridge studio is not available."
     assert await card.evaluate(told, {"message": "as it came"}) == "as it came"
+
+
+async def an_integration_that_is_away_is_no_workflow_that_is_gone(
+    page: Page, server: Server
+) -> None:
+    card = page.locator("comfy2mqtt-card").nth(0)
+    entry = await server.entry()
+    await server.command("config_entries/disable", entry_id=entry, disabled_by="user")
+    await expect(card.get_by_role("status")).to_have_text("The bridge is not available.")
+    await expect(card.get_by_label("Prompt")).to_be_visible()
+    await expect(card.get_by_role("button", name="Run")).to_be_disabled()
+    await server.command("config_entries/disable", entry_id=entry, disabled_by=None)
+    await expect(card.get_by_role("button", name="Run")).to_be_enabled()
+
+
+async def home_assistant_starts_again(page: Page, server: Server) -> None:
+    """Have the page connected to one that has no bridge yet, and refuses to follow a workflow."""
+    await page.evaluate("window.isTheSamePage = true")
+    await server.stop()
+    await server.start()
+    connected = "document.querySelector('home-assistant').hass.connection.connected"
+    await page.wait_for_function(f"window.isTheSamePage && {connected}")
+    card = page.locator("comfy2mqtt-card").nth(0)
+    await expect(card.get_by_role("status")).to_have_text("The bridge is not available.")
 
 
 async def a_job_is_cancelled(page: Page) -> None:

@@ -7,7 +7,7 @@ const TEXTS = {
     cancel: "Cancel",
     away: "The bridge is not available.",
     gone: "There is no such workflow.",
-    lacking: "The workflow cannot run: see the repairs.",
+    lacking: "The workflow cannot run. Not there, or not allowed",
     none: "No picture yet",
     states: {
       waiting: "Waiting",
@@ -25,7 +25,7 @@ const TEXTS = {
     cancel: "Abbrechen",
     away: "Die Bridge ist nicht erreichbar.",
     gone: "Diesen Workflow gibt es nicht.",
-    lacking: "Der Workflow kann nicht laufen: siehe Reparaturen.",
+    lacking: "Der Workflow kann nicht laufen. Nicht da oder nicht erlaubt",
     none: "Noch kein Bild",
     states: {
       waiting: "Wartet",
@@ -96,14 +96,34 @@ class Comfy2MQTTCard extends HTMLElement {
   set hass(hass) {
     const isFirst = !this._hass;
     this._hass = hass;
-    if (isFirst && this.isConnected) this._follow();
+    if (isFirst && this.isConnected) this._begin();
   }
 
   connectedCallback() {
-    if (this._hass && this._config) this._follow();
+    if (this._hass && this._config) this._begin();
   }
 
   disconnectedCallback() {
+    this._connection?.removeEventListener("ready", this._follow);
+    this._connection?.removeEventListener("disconnected", this._lost);
+    this._leave();
+  }
+
+  _begin() {
+    this._connection = this._hass.connection;
+    this._connection.addEventListener("ready", this._follow);
+    this._connection.addEventListener("disconnected", this._lost);
+    this._follow();
+  }
+
+  // What runs at the bridge goes on; its picture comes as any other.
+  _lost = () => {
+    this._leave();
+    this._working(false);
+    this._away();
+  };
+
+  _leave() {
     this._end("_stop");
     this._end("_stopJob");
     clearTimeout(this._again);
@@ -155,11 +175,13 @@ class Comfy2MQTTCard extends HTMLElement {
     this.attachShadow({ mode: "open" }).append(element("style", { textContent: STYLE }), card);
   }
 
-  _subscribe(type, take, more = {}, options = undefined) {
+  // The connection's own renewal would run a job again, and would give up following a workflow
+  // where Home Assistant, just started, does not have the integration yet.
+  _subscribe(type, take, more = {}) {
     const { workflow, config_entry_id } = this._config;
     const message = { type: `comfy2mqtt/${type}`, workflow, ...more };
     if (config_entry_id) message.config_entry_id = config_entry_id;
-    return this._hass.connection.subscribeMessage(take, message, options);
+    return this._hass.connection.subscribeMessage(take, message, { resubscribe: false });
   }
 
   _end(name) {
@@ -168,22 +190,30 @@ class Comfy2MQTTCard extends HTMLElement {
     stop?.then((end) => end()).catch(() => {});
   }
 
-  _follow() {
+  _follow = () => {
     this._end("_stop");
     clearTimeout(this._again);
-    this._stop = this._subscribe("workflow", (found) =>
+    const stop = this._subscribe("workflow", (found) =>
       found.ended ? this._later() : this._show(found),
     );
-    this._stop.catch(() => this._later());
-  }
+    this._stop = stop;
+    stop.catch(() => stop === this._stop && this._later());
+  };
 
   _later() {
-    this._show({ available: false, picture: null });
+    this._away();
     clearTimeout(this._again);
-    if (this.isConnected) this._again = setTimeout(() => this._follow(), AGAIN_MS);
+    if (this.isConnected) this._again = setTimeout(this._follow, AGAIN_MS);
+  }
+
+  // Whether there is the workflow is not known then: what was known of it stays.
+  _away() {
+    const known = { title: this._config.workflow, ...this._found };
+    this._show({ ...known, available: false });
   }
 
   _show(found) {
+    this._found = found;
     const { title, label, prompt, run, empty, picture } = this._parts;
     const texts = this._texts;
     title.textContent = this._config.title || found.title || this._config.workflow;
@@ -199,7 +229,7 @@ class Comfy2MQTTCard extends HTMLElement {
     this._canRun = found.available && found.runnable;
     run.disabled = !this._canRun || Boolean(this._job);
     if (!found.available) this._say(found.title ? texts.away : texts.gone, true);
-    else if (!found.runnable) this._say(texts.lacking, true);
+    else if (!found.runnable) this._say(`${texts.lacking}: ${found.lacks.join(", ") || "?"}`, true);
     else if (this._wasAway) this._say("");
     this._wasAway = !this._canRun;
     if (found.picture && !this._job && found.picture !== this._picture) {
@@ -218,19 +248,14 @@ class Comfy2MQTTCard extends HTMLElement {
     this._end("_stopJob");
     this._working(true);
     const inputs = this._prompt ? { [this._prompt]: this._parts.prompt.value } : {};
-    // Without this the job would be run again after each interruption of the connection.
-    const once = { resubscribe: false };
-    this._stopJob = this._subscribe("run", (found) => this._take(found), { inputs }, once);
-    const { connection } = this._hass;
-    const lost = () => this._working(false);
-    connection.addEventListener("disconnected", lost);
+    const stop = this._subscribe("run", (found) => this._take(found), { inputs });
+    this._stopJob = stop;
     try {
-      await this._stopJob;
+      await stop;
     } catch (error) {
-      await this._take({ ...error, state: "refused", message: error.message });
-    } finally {
-      this._lost?.();
-      this._lost = () => connection.removeEventListener("disconnected", lost);
+      if (stop === this._stopJob) {
+        await this._take({ ...error, state: "refused", message: error.message });
+      }
     }
   }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .definitions import TEXT, MalformedError, Payload, Workflow, read_object
+from .problems import SHOWN
 
 # The fields that the card shows, by the last level of the topics that they come on.
 _FIELDS = {"status": ("state", "reason"), "progress": ("percent",)}
@@ -19,7 +20,8 @@ def shown(workflow: Workflow | None, picture: str | None, *, is_online: bool) ->
     if prompt is not None:
         default = str(prompt.schema.get("default", ""))
         found["prompt"] = {"name": prompt.name, "title": prompt.title, "default": default}
-    return {**found, "title": workflow.title, "runnable": workflow.runnable is not False}
+    found |= {"title": workflow.title, "runnable": workflow.runnable is not False}
+    return {**found, "lacks": list(workflow.lacks[:SHOWN])}
 
 
 def step(what: str, payload: Payload) -> dict[str, Any]:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 
 class Ledger:
-    """The results of one client. `after`: up to which number all were taken and acknowledged."""
+    """The results of one client in one journal of a bridge.
 
-    def __init__(self, after: int = 0) -> None:
+    `after`: up to which number all were taken and acknowledged. `last`: the job whose result has
+    that number; None if it is not known.
+    """
+
+    def __init__(self, after: int = 0, last: str | None = None) -> None:
         self.after = after
-        self._taken: set[int] = set()
+        self.last = last
+        self._taken: dict[int, str] = {}
         self._whole = False
 
     @property
@@ -29,11 +34,11 @@ class Ledger:
         """Note that everything after `after` has been listed, and handed to `take`."""
         self._whole = True
 
-    def take(self, n: int) -> bool:
+    def take(self, n: int, job_id: str) -> bool:
         """Return True for a result that is new; False for one that came before."""
         if n <= self.after or n in self._taken:
             return False
-        self._taken.add(n)
+        self._taken[n] = job_id
         return True
 
     def to_acknowledge(self) -> int | None:
@@ -42,5 +47,6 @@ class Ledger:
 
     def acknowledged(self, up_to: int) -> None:
         """Note that the bridge has an acknowledgement up to a number."""
-        self.after = max(self.after, up_to)
-        self._taken = {n for n in self._taken if n > self.after}
+        if up_to > self.after:
+            self.after, self.last = up_to, self._taken.get(up_to)
+        self._taken = {n: job_id for n, job_id in self._taken.items() if n > self.after}

@@ -14,7 +14,8 @@ from .topics import Topics
 _STUCK = ("crash_loop",)
 # What keeps a ComfyUI away that runs and answers.
 _REFUSED = ("forbidden", "unexpected_answer")
-_SHOWN = 10
+# Of what a workflow lacks so much is named.
+SHOWN = 10
 # What a broker lacks so that messages get lost, or come to nobody who comes later.
 _LOSING = ("qos", "retain", "session")
 
@@ -89,7 +90,7 @@ def of_workflows(title: str, workflows: Iterable[Workflow]) -> Iterator[Problem]
     """Yield the workflows that cannot run, and what they lack; not those that need not."""
     for each in workflows:
         if each.runnable is False and not each.is_optional:
-            lacks = ", ".join(each.lacks[:_SHOWN]) or "?"
+            lacks = ", ".join(each.lacks[:SHOWN]) or "?"
             names = {"title": title, "name": each.name, "workflow": each.title, "lacks": lacks}
             yield Problem("not_runnable", each.name, names)
 

@@ -11,6 +11,7 @@ from fake_bridge import DEMO, INFO, FakeBridge
 from homeassistant.config_entries import SOURCE_MQTT, SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import device_registry, entity_registry
 from homeassistant.helpers.service_info.mqtt import MqttServiceInfo
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
@@ -193,6 +194,43 @@ async def test_base_and_name_can_be_changed_later(
     flow = await home.config_entries.flow.async_init(DOMAIN, context=context)
     flow = await answered(home, flow, {"base": "#", "client": "other"})
     assert flow["errors"] == {"base": "bad_base"}
+
+
+async def test_at_another_base_entities_and_devices_are_the_same_ones(
+    home: HomeAssistant, bridge: FakeBridge, mqtt_client_mock: Any, loaded: MockConfigEntry
+) -> None:
+    entities, devices = entity_registry.async_get(home), device_registry.async_get(home)
+    entities.async_update_entity("image.demo_last_picture", new_entity_id="image.painter")
+    # Something else has one of the ids already.
+    taken = "studio-workflow-photo-picture"
+    entities.async_get_or_create("image", DOMAIN, taken, suggested_object_id="other")
+    await home.async_block_till_done()
+
+    def ours() -> dict[str, str]:
+        found = entity_registry.async_entries_for_config_entry(entities, loaded.entry_id)
+        return {each.entity_id: each.unique_id.partition("-")[2] for each in found}
+
+    def places() -> dict[str, set[str]]:
+        found = device_registry.async_entries_for_config_entry(devices, loaded.entry_id)
+        return {each.id: {identifier for _, identifier in each.identifiers} for each in found}
+
+    before, at = ours(), places()
+    assert "image.painter" in before
+    FakeBridge(home, mqtt_client_mock, "studio").come()
+    flow = await loaded.start_reconfigure_flow(home)
+    result = await answered(home, flow, {"base": "studio", "client": "homeassistant"})
+    assert result["reason"] == "reconfigure_successful"
+    await home.async_block_till_done(wait_background_tasks=True)
+    assert loaded.runtime_data.topics.base == "studio"
+    assert {**ours(), "image.other": ""} == {**before, "image.other": ""}
+    for entity in ("image.painter", "event.demo_job_ended", "ai_task.demo_task_demo"):
+        found = home.states.get(entity)
+        assert found is not None
+        assert found.state != "unavailable"
+    assert places() == {
+        each: {identifier.replace("comfy2mqtt-", "studio-") for identifier in identifiers}
+        for each, identifiers in at.items()
+    }
 
 
 async def test_a_bridge_becomes_one_that_was_found(

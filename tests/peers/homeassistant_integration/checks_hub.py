@@ -12,12 +12,13 @@ from conftest import DOMAIN, entry_with, set_up
 from fake_bridge import DEMO, INFO, PHOTO, PNG, FakeBridge
 from homeassistant.components import media_source, mqtt
 from homeassistant.components.image import async_get_image
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry, entity_registry, issue_registry
 from homeassistant.helpers.dispatcher import async_dispatcher_send
-from pytest_homeassistant_custom_component.common import MockConfigEntry
+from homeassistant.util import dt as dt_util
+from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
 from custom_components.comfy2mqtt import async_remove_config_entry_device
 from custom_components.comfy2mqtt.devices import discovered
@@ -229,6 +230,10 @@ async def test_workflows_come_and_go_with_all_that_is_theirs(
     assert bridge_device is not None
     assert device.via_device_id == bridge_device.id
     assert not await async_remove_config_entry_device(home, loaded, device)
+    assert await home.config_entries.async_unload(loaded.entry_id)
+    # What there is now is not known.
+    assert not await async_remove_config_entry_device(home, loaded, device)
+    await set_up(home, bridge, loaded)
     bridge.fire("workflow/second", {**DEMO, "name": "second", "title": "Zweiter"}, retain=True)
     renamed = devices.async_get(device.id)
     assert renamed is not None
@@ -369,6 +374,25 @@ async def test_discovery_that_is_turned_off_leaves_our_devices_and_all_they_had(
     bridge.end("j1")
     await settled(home)
     assert state(home, ENDED).attributes["job_id"] == "j1"
+
+
+async def test_what_comes_back_of_a_workflow_is_nothing_of_one_whose_name_starts_alike(
+    home: HomeAssistant, bridge: FakeBridge
+) -> None:
+    bridge.workflows["demo-b"] = {**DEMO, "name": "demo-b", "title": "Demo B"}
+    bridge.announce("demo")
+    await home.async_block_till_done()
+    await set_up(home, bridge, entry_with({"workflow": "demo"}, {"workflow": "demo-b"}))
+    entities = entity_registry.async_get(home)
+    others = ("image.demo_b_last_picture", "event.demo_b_job_ended", "ai_task.demo_b_task_demo_b")
+    for each in others:
+        entities.async_update_entity(each, device_id=None)
+    found = discovered(home, "comfy2mqtt-workflow-demo")
+    assert found is not None
+    device_registry.async_get(home).async_remove_device(found.id)
+    await settled(home)
+    places = {each: entities.async_get(each) for each in (PICTURE, ENDED, *others)}
+    assert {name for name, each in places.items() if each and each.device_id} == {PICTURE, ENDED}
 
 
 async def test_a_workflow_that_is_added_while_both_run_is_one_device(
@@ -520,6 +544,29 @@ async def test_a_broker_that_drops_what_is_asked_in_our_name_is_a_repair_at_setu
     await home.config_entries.async_reload(entry.entry_id)
     await settled(home)
     assert entry.state is ConfigEntryState.LOADED
+    assert issues(home) == set()
+
+
+@pytest.mark.parametrize("ends", ["disabled", "without MQTT"])
+async def test_a_repair_of_a_setup_that_is_tried_again_goes_with_the_tries(
+    home: HomeAssistant, bridge: FakeBridge, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.requests.ANSWER_S", 0.01)
+    bridge.client = "ha-user"
+    bridge.come()
+    entry = entry_with()
+    entry.add_to_hass(home)
+    await home.config_entries.async_setup(entry.entry_id)
+    assert issues(home) == {"no_answer"}
+    if ends == "disabled":
+        user = ConfigEntryDisabler.USER
+        await home.config_entries.async_set_disabled_by(entry.entry_id, user)
+    else:
+        (broker,) = home.config_entries.async_entries(mqtt.DOMAIN)
+        await home.config_entries.async_remove(broker.entry_id)
+        async_fire_time_changed(home, dt_util.utcnow() + timedelta(minutes=5))
+        await settled(home)
+        assert entry.error_reason_translation_key == "no_mqtt"
     assert issues(home) == set()
 
 

@@ -156,7 +156,7 @@ class FakeBridge:
 
     def result(self, job_id: str, workflow: str = "demo", **fields: Any) -> dict[str, Any]:
         """Make the result of a job, and list it from now on."""
-        n = 2 * len(self.jobs) + 1
+        n = int(fields.get("n", 2 * len(self.jobs) + 1))
         outputs = [
             {
                 "index": index,
@@ -226,6 +226,9 @@ class FakeBridge:
             return
         if verb in self.errors:
             answer: dict[str, Any] = {"status": "error", "error": self.errors[verb]}
+        elif verb == "status" and not self._known(data):
+            error = {"code": "unknown_job", "message": f"no job {data['job_id']}"}
+            answer = {"status": "error", "error": error}
         else:
             answer = {"status": "ok", "data": getattr(self, f"_{verb}")(whole, data)}
         if transaction is not None:
@@ -258,8 +261,10 @@ class FakeBridge:
         return {"jobs": page, "more": len(found) > len(page)}
 
     def _status(self, _: str, data: Any) -> Any:
-        found = [job for job in self.jobs if job["job_id"] == data["job_id"]]
-        return found[0] if found else {}
+        return self._known(data)[0]
+
+    def _known(self, data: Any) -> list[dict[str, Any]]:
+        return [job for job in self.jobs if job["job_id"] == data["job_id"]]
 
     def _fetch(self, _: str, data: Any) -> Any:
         content_type, whole = self.outputs[data["output"]][1:]
