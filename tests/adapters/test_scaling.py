@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bridge import __version__
 from bridge.jobs.backlog import UNKNOWN_RUN_S
 from bridge.mosquitto import Mosquitto
 from tests.adapters.test_metrics import free_port, scrape
@@ -165,6 +166,8 @@ async def test_the_sum_over_a_group_is_right_and_stays_so_when_a_member_dies(
             lambda each: each["queued"] == 3 and each["members"] == 2,
         )
         assert found["queued_s"] == 3 * UNKNOWN_RUN_S
+        metrics = await asyncio.to_thread(scrape, group.ports[name])
+        assert metrics["comfy2mqtt_info", f"{name},{__version__}"] == 1
     summed = await until(
         lambda: group.summed("a", "b"), lambda each: each["comfy2mqtt_members", ""] == 2
     )

@@ -110,6 +110,10 @@ class Two:
         assert await by.journal.claim(job)
         return job
 
+    def delete_jobs(self) -> None:
+        """Delete the client's jobs, as the sweep does once their ids are forgotten."""
+        self._watcher.execute(b"DELETE FROM jobs WHERE client = %s", (self.client,))
+
     async def revive(self) -> None:
         """Have both be new members, with leases that run."""
         self._watcher.execute(b"DELETE FROM members")
@@ -346,6 +350,50 @@ async def sweep_and_accept(two: Two) -> Pair:
     )
 
 
+async def drop_and_end(two: Two) -> Pair:
+    """Bytes that nothing refers to are deleted while a job ends with the same."""
+    await two.claimed(two.a, "j1")
+    job = await two.claimed(two.b, "j2")
+    output = kept(two.client)
+    await two.a.finish(two.key("j1"), [output])
+    await two.a.journal.forget(two.key("j1"))
+
+    async def check(first: Any, second: Any) -> None:
+        assert first is None
+        assert isinstance(second, bytes)
+        stored = await two.a.journal.output(job.key, 0)
+        assert stored is not None
+        assert stored.data == output.data
+
+    return Pair(
+        lambda: two.a.journal._drop_blobs([output.sha256]),
+        lambda: two.b.finish(job.key, [output]),
+        check,
+    )
+
+
+async def forget_and_accept(two: Two) -> Pair:
+    """A client without jobs is forgotten while it returns: it gets no number again."""
+    job = await two.claimed(two.a)
+    seen = int(await two.a.finish(job.key))
+    two.delete_jobs()
+
+    async def check(first: Any, _second: Any) -> None:
+        assert first is None
+        n = (await two.a.journal.get(two.key("late"))).n
+        assert n > seen
+        row = await two.a.journal._rows(
+            "SELECT reserved FROM clients WHERE client = ?", (two.client,)
+        )
+        assert row == [(n,)]
+
+    return Pair(
+        lambda: two.a.journal._forget_clients([two.client]),
+        lambda: two.accept("late", two.b),
+        check,
+    )
+
+
 async def crosswise_bytes(two: Two) -> Pair:
     """Jobs of two clients give the same pictures, in another order."""
     one, other = two.client, f"other-{two.client}"
@@ -389,6 +437,8 @@ PAIRS = (
     two_intakes,
     forget_and_end,
     sweep_and_accept,
+    drop_and_end,
+    forget_and_accept,
     crosswise_bytes,
 )
 

@@ -158,6 +158,18 @@ async def test_a_job_gets_one_outcome(journal: Journal) -> None:
     assert await journal.output(KEY, 1) is None
 
 
+async def test_a_second_outcome_leaves_no_bytes(journal: Journal) -> None:
+    """Those that it names may be in a file that was never written."""
+    await accept(journal)
+    await finish(journal, KEY)
+    output = KeptOutput(index=0, content_type="image/png", sha256="sha-j2", size=1, data=None)
+    with pytest.raises(AlreadyEnded):
+        await journal.finish(KEY, state="failed", result=RESULT, now=1.0, outputs=[output])
+    assert await journal.files() == set()
+    await finish(journal, await accept(journal, "j2"))
+    assert await journal.blob("sha-j2") == b"bytes of j2"
+
+
 async def test_a_result_is_kept_byte_for_byte(journal: Journal) -> None:
     await accept(journal)
     head, tail = '{"inputs":{"a":"ä \\\\x41 %s \\u0000"},"n":'.encode(), '."ü"}'.encode()

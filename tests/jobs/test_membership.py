@@ -10,19 +10,23 @@ import psycopg
 import pytest
 from msgspec.structs import replace
 
+from bridge.contract.numbering import Numbered
 from bridge.jobs.database import Fenced, Transaction
-from bridge.jobs.job import Blob, Job, MediaInput
-from bridge.jobs.journal import AlreadyEnded, queries
+from bridge.jobs.job import Blob, Job, MediaInput, ResultReceiver
+from bridge.jobs.journal import AlreadyEnded, queries, webhooks
 from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
-from tests.jobs.drafts import KEPT_PICTURE, PICTURE, PLAN, draft
+from tests.jobs.drafts import KEPT_PICTURE, PICTURE, PLAN, draft, waits_for_a_job
 from tests.jobs.members import KEY, OVER_S, Member
+from tests.jobs.test_journal_sets import job as job_of_set
+from tests.jobs.test_journal_sets import new as new_set
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.postgresql
 
 Make = Callable[[str], Awaitable[Member]]
+Waits = Callable[[Awaitable[Any]], Awaitable[int]]
 
 
 @pytest.fixture
@@ -323,12 +327,21 @@ async def test_a_database_clock_that_is_set_back_lets_no_lease_run_for_ever(
     assert (await b.beat()).others == {"a"}
 
 
-async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(a: Member) -> None:
+@pytest.fixture
+def waits(a: Member) -> Waits:
+    """Returns how often a step of the bridge a waits for the server."""
+
     async def waits(step: Awaitable[Any]) -> int:
         before = a.journal.round_trips
         await step
         return a.journal.round_trips - before
 
+    return waits
+
+
+async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(
+    a: Member, waits: Waits
+) -> None:
     await a.accept("first")  # its client is known then
     await a.beat()  # and a has the intake
     job = await a.accept()
@@ -341,3 +354,30 @@ async def test_each_step_of_a_job_waits_for_the_server_at_most_so_often(a: Membe
     assert await waits(a.journal.started(job)) == 1
     assert await waits(a.finish(outputs=[KEPT_PICTURE])) == 1
     assert await waits(a.beat()) == 1
+
+
+async def test_what_has_to_look_first_waits_as_often_as_the_page_says(
+    a: Member, waits: Waits
+) -> None:
+    """That is docs/several-bridges.md."""
+    picture = Blob(KEPT_PICTURE.sha256, KEPT_PICTURE.size, "image/png", "png")
+    plan = replace(PLAN, media=[MediaInput("i", "image", "1", "image", "media", [picture])])
+    media = {picture.sha256: PICTURE}
+    journal, job = a.journal, await a.accept()
+    await journal.claim(job)
+    again = draft("j2", delivery="session:1:message", redelivered=True)
+    assert await waits(journal.accept(again, 1000.0)) == 4
+    assert await waits(journal.accept(again, 1000.0)) == 2
+    waiting = (await journal.accept(draft("j3", plan=waits_for_a_job("j1")), 1000.0)).record.job
+    assert await waits(journal.released(waiting, plan, media)) == 3 + 1
+    assert await waits(journal.requeued(job)) == 3
+    hook = ResultReceiver("https://example.com/hook")
+    hooks = webhooks.new("job", job.key, "failed", [hook], now=2000.0, shown=2000.0)
+    ended = journal.finish(
+        job.key, state="failed", result=Numbered(b"", b""), now=2000.0, hooks=hooks
+    )
+    assert await waits(ended) == 2
+    wanted = replace(new_set(), blobs={picture.sha256}, media=media)
+    assert await waits(journal.sets.accept(wanted, job_of_set(0), 1000.0)) == 6 + 1
+    jobs = [job_of_set(index) for index in (1, 2, 3)]
+    assert await waits(journal.sets.expand(wanted.record.key, 1, jobs, 1000.0)) == 2 + 3 * 3

@@ -160,10 +160,13 @@ class _Counting:
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         result = self._db.execute(sql, parameters)
-        if not sql.lstrip().startswith("SELECT"):
-            kind = " ".join(sql.split()[:3])
-            self._changed[kind] = self._changed.get(kind, 0) + result.rowcount
-        return result
+        if sql.lstrip().startswith("SELECT"):
+            return result
+        rows = [*result] if "RETURNING" in sql else None
+        kind = " ".join(sql.split()[:3])
+        count = result.rowcount if rows is None else len(rows)
+        self._changed[kind] = self._changed.get(kind, 0) + count
+        return result if rows is None else iter(rows)
 
 
 async def fill(journal: Journal, count: int) -> None:
@@ -173,6 +176,12 @@ async def fill(journal: Journal, count: int) -> None:
         await finish(journal, key, now=1000.0, keep=1100.0)
         kept = KeptUpload("image", "image/png", "png", f"upload-{index}", 5, b"bytes")
         await journal.keep_upload(key.client, "picture", kept, keep_until=1100.0)
+
+
+async def blobs(journal: Journal) -> int:
+    """Return the number of bytes that are kept, each counted once."""
+    ((count,),) = await journal._rows("SELECT COUNT(*) FROM blobs")
+    return int(count)
 
 
 async def test_a_transaction_of_the_sweep_changes_so_many_rows_at_most(
@@ -222,14 +231,38 @@ async def test_a_large_table_is_looked_through_by_one_sweep_after_another(
 ) -> None:
     monkeypatch.setattr(sweep, "LOOKED_AT", 2)
     monkeypatch.setattr(sweep, "MOST_READS", 2)
-    await fill(journal, 5)
+    for index in range(10):
+        await finish(journal, await accept(journal, f"j{index}"))
+        await journal.forget(Key("alice", f"j{index}"))
     for left in (6, 2, 0):
-        await journal.sweep(now=2000.0, results_before=0.0, forget_before=0.0)
-        assert await journal._rows("SELECT COUNT(*) FROM blobs") == [(left,)]
-    kept = KeptUpload("image", "image/png", "png", "a", 5, b"bytes")  # it begins again
-    await journal.keep_upload("c0", "another", kept, keep_until=1100.0)
-    await journal.sweep(now=2000.0, results_before=0.0, forget_before=0.0)
-    assert await journal._rows("SELECT COUNT(*) FROM blobs") == [(0,)]
+        await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0)
+        assert await blobs(journal) == left
+    await finish(journal, await accept(journal, "a"))  # it begins again
+    await journal.forget(Key("alice", "a"))
+    await journal.sweep(now=0.0, results_before=0.0, forget_before=0.0)
+    assert await blobs(journal) == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [
+        ({"now": 2000.0}, 1),
+        ({"now": 0.0, "max_outputs": 0}, 7),  # six uploads that are kept longer
+    ],
+    ids=["time", "budget"],
+)
+async def test_bytes_go_in_the_same_sweep_as_what_named_them_however_many_there_are(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], left: int
+) -> None:
+    monkeypatch.setattr(sweep, "LOOKED_AT", 2)
+    monkeypatch.setattr(sweep, "MOST_READS", 2)
+    await fill(journal, 6)
+    shared = KeptUpload("image", "image/png", "png", "sha-j1", 5, b"bytes")
+    await journal.keep_upload("c9", "picture", shared, keep_until=9e9)
+    assert await blobs(journal) == 12
+    await journal.sweep(**how, results_before=0.0, forget_before=0.0)
+    assert await blobs(journal) == left
+    assert await journal.blob("sha-j1") is not None
 
 
 async def test_all_blobs_that_are_files_are_found(

@@ -159,6 +159,14 @@ JOURNAL: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_sweep.py",),
     ),
     Mutant(
+        name="bytes-outlive-outputs",
+        file="bridge/jobs/journal/sweep.py",
+        old="            for some in _parts(sha256s):\n",
+        new="            for some in ():\n",
+        guarantee="the disk of a large journal is free once outputs have had their time",
+        tests=("tests/jobs/test_sweep.py",),
+    ),
+    Mutant(
         name="media-swept-in-use",
         file="bridge/jobs/journal/queries.py",
         old="WHERE m.sha256 = blobs.sha256 LIMIT 1) IS NOT NULL",

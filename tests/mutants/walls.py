@@ -86,6 +86,23 @@ WALLS: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_journal.py",),
     ),
     Mutant(
+        name="bytes-of-a-second-outcome",
+        file="bridge/jobs/journal/queries.py",
+        old="INSERT INTO blobs SELECT ?, ?, ? [numbered_now]",
+        new="INSERT INTO blobs SELECT ?, ?, ? WHERE ? <> ? OR ? <> ?",
+        guarantee="an outcome that is too late leaves no bytes",
+        tests=("tests/jobs/test_journal.py",),
+    ),
+    Mutant(
+        name="clients-forgotten-beside-others",
+        file="bridge/jobs/journal/sweep.py",
+        old="lambda db: forget_clients(db, clients))",
+        new="lambda db: forget_clients(db, clients), touched.NOTHING)",
+        guarantee="a client that returns while it is forgotten gets no number twice",
+        tests=("tests/jobs/test_interleaving.py",),
+        postgresql=True,
+    ),
+    Mutant(
         name="media-dropped-by-who-has-not-ended-the-job",
         file="bridge/jobs/journal/queries.py",
         old="\n        AND finished_at IS NOT NULL)",

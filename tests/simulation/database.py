@@ -17,8 +17,9 @@ class Costs(Struct, frozen=True):
 
     `look_s` is for a job that a bridge looks at, one of many, `compare_s` for a comparison of a
     bridge's view and `row_s` for each job that waits then, `notice_s` for a notice to one listener.
-    The defaults are what `python -m tests.simulation.costs` measured (docs/scale.md); network, disk
-    and cores are those of a usual server of its own.
+    The defaults are what `python -m tests.simulation.costs` measured for the tables in
+    docs/scale.md, which says what it measures since; network, disk and cores are those of a usual
+    server of its own.
     """
 
     cores: int = 16

@@ -27,6 +27,10 @@ _SHARED_PARTS = {
     # The job that got a number in the same transaction, if one did: client, id, and the number.
     "numbered_now": "FROM jobs WHERE client = ? AND job_id = ? AND n = [number]",
     "number": _NUMBER,
+    # Bytes that are damaged are repaired by the same ones.
+    "or_repair": (
+        "ON CONFLICT (sha256) DO UPDATE SET data = excluded.data WHERE blobs.data <> excluded.data"
+    ),
     # What `rows.read` reads.
     "record": (
         "client, job_id, seq, workflow, workflow_version, state, priority, attempt, prompt_id, "
@@ -308,10 +312,9 @@ DROP_WEBHOOKS_OF = "DELETE FROM webhooks WHERE client = ? AND name = ?"
 
 # Bytes: of outputs, of media, of uploads.
 
-# One that is damaged is repaired by the same bytes.
-KEEP_BLOB = """
-    INSERT INTO blobs VALUES (?, ?, ?) ON CONFLICT (sha256) DO UPDATE SET data = excluded.data
-    WHERE blobs.data <> excluded.data"""
+KEEP_BLOB = _sql("INSERT INTO blobs VALUES (?, ?, ?) [or_repair]")
+# SHA-256, size and bytes, of the job that was ended now.
+KEEP_BLOB_OF_ENDED = _sql("INSERT INTO blobs SELECT ?, ?, ? [numbered_now] [or_repair]")
 BLOB = "SELECT data FROM blobs WHERE sha256 = ?"
 FILES = "SELECT sha256 FROM blobs WHERE data IS NULL"
 # The name after which to look, how many.
@@ -339,7 +342,7 @@ OUTPUT = """
     FROM outputs o JOIN blobs b ON b.sha256 = o.sha256
     WHERE o.client = ? AND o.job_id = ? AND o.idx = ?"""
 DROP_OUTPUTS = "DELETE FROM outputs WHERE client = ? AND job_id = ?"
-DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ?"
+DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ? RETURNING sha256"
 # The place after which to look, until when they are to be kept, how many.
 OUTPUTS_AFTER = """
     SELECT o.client, o.job_id, o.idx, b.size, COALESCE(j.acked, s.acked, 0),
@@ -373,15 +376,15 @@ def at_most(sql: str, rows: int) -> str:
     return sql.replace("[rows]", str(rows))
 
 
-# Each up to a time, and so many rows (`at_most`).
+# Each up to a time, and so many rows (`at_most`); these two return what bytes the rows named.
 SWEEP_OUTPUTS = """
     DELETE FROM outputs WHERE (client, job_id, idx) IN (
         SELECT client, job_id, idx FROM outputs WHERE keep_until < ?
-        ORDER BY keep_until LIMIT [rows])"""
+        ORDER BY keep_until LIMIT [rows]) RETURNING sha256"""
 SWEEP_UPLOADS = """
     DELETE FROM uploads WHERE (client, upload) IN (
         SELECT client, upload FROM uploads WHERE keep_until < ?
-        ORDER BY keep_until LIMIT [rows])"""
+        ORDER BY keep_until LIMIT [rows]) RETURNING sha256"""
 SWEEP_RESULTS = """
     UPDATE jobs SET result = NULL, plan = NULL WHERE seq IN (
         SELECT seq FROM jobs WHERE result IS NOT NULL AND finished_at < ?

@@ -16,6 +16,7 @@ write of its own, but for one in so many messages that change no row.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterable
 
 from msgspec import Struct
@@ -94,10 +95,13 @@ def number(db: Statements, draw: Draw) -> int:
 
 
 def drawn(db: Statements, draw: Draw) -> Callable[[], int]:
-    """Draw the number now if it was not drawn before; the function returned looks at it."""
+    """Draw the number now if it was not drawn before; the function returned returns it.
+
+    It waits for it the first time that it is called.
+    """
     if draw.n is None:
         counted = db.execute(queries.NEXT_NUMBER, (draw.client, _FLOOR, draw.drawer))
-        return lambda: int(counted.fetchone()[0])
+        return functools.cache(lambda: int(counted.fetchone()[0]))
     n = draw.n
     if draw.reserve is not None:
         db.execute(queries.RESERVE, (draw.client, draw.reserve))

@@ -4,9 +4,10 @@ Deleting rows of all clients has the journal alone. So one transaction deletes a
 rows of each table, found by an index on their time, and the works of everybody else come in
 between.
 
-What nothing refers to any more, bytes and clients, has no time: it is looked for in reads, for
-which nobody waits, and checked again where it is deleted. A read looks at `LOOKED_AT` rows. A large
-table is not gone through in one sweep: the next one continues.
+Bytes go with the last output or upload that named them. What else nothing refers to any more has no
+time: bytes of inputs whose job has ended, or of what was forgotten, and clients. It is looked for
+in reads, for which nobody waits, and checked again where it is deleted. A read looks at `LOOKED_AT`
+rows. A large table is not gone through in one sweep: the next one continues.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TypeAlias, TypeVar
 
-from bridge.jobs.database import Transaction
+from bridge.jobs.database import Cursor, Transaction
 from bridge.jobs.journal import queries, touched
 from bridge.jobs.journal.base import Base
 from bridge.jobs.journal.sequence import forget_clients
@@ -50,7 +52,8 @@ class Sweep(Base):
         that ended before `forget_before` are forgotten; so are clients that have no job any more.
 
         `max_outputs` bounds all outputs together, `max_outputs_of` those of a client, in bytes: it
-        is called here, in the event loop. Those of acked results go first.
+        is called here, in the event loop. Those of acked results go first. What is forgotten while
+        this reads and compares still counts then: as many more bytes may go.
 
         Raises DatabaseError, Fenced. What was deleted before that, or before this is cancelled,
         stays deleted.
@@ -60,24 +63,29 @@ class Sweep(Base):
             of = {each[0]: max_outputs_of(each[0]) for each in kept} if max_outputs_of else None
             over = await asyncio.to_thread(beyond_budgets, kept, max_outputs, of)
             for places in _parts(over):
-                await self._drop_outputs(places)
+                await self._drop_blobs(await self._drop_outputs(places))
+        with_bytes = (queries.SWEEP_OUTPUTS, queries.SWEEP_UPLOADS)
         old = (
-            (queries.SWEEP_OUTPUTS, now),
-            (queries.SWEEP_UPLOADS, now),
             (queries.SWEEP_RESULTS, results_before),
             (queries.SWEEP_JOBS, forget_before),
             (queries.SWEEP_SET_RESULTS, results_before),
             (queries.SWEEP_SETS, forget_before),
         )
 
-        def work(db: Transaction) -> bool:
-            done = [db.execute(queries.at_most(sql, AT_ONCE), (before,)) for sql, before in old]
-            return any(each.rowcount == AT_ONCE for each in done)
+        def work(db: Transaction) -> tuple[bool, list[str]]:
+            dropped = [_at_most(db, sql, now) for sql in with_bytes]
+            done = [_at_most(db, sql, before) for sql, before in old]
+            sha256s = [_names(each) for each in dropped]
+            changed = (*map(len, sha256s), *(each.rowcount for each in done))
+            return AT_ONCE in changed, [*chain(*sha256s)]
 
-        while await self._database.run(work):
-            pass
-        for sha256s in _parts(await self._unused(queries.BLOBS_IN_USE)):
-            await self._drop_blobs(sha256s)
+        more = True
+        while more:
+            more, sha256s = await self._database.run(work)
+            for some in _parts(sha256s):
+                await self._drop_blobs(some)
+        for some in _parts(await self._unused(queries.BLOBS_IN_USE)):
+            await self._drop_blobs(some)
         for clients in _parts(await self._unused(queries.CLIENTS_IN_USE)):
             await self._forget_clients(clients)
 
@@ -102,15 +110,17 @@ class Sweep(Base):
             self._looked_at[sql] = found[-1][0]
         return unused
 
-    async def _drop_outputs(self, places: Sequence[tuple[str, str, int]]) -> None:
-        def work(db: Transaction) -> None:
-            for place in places:
-                db.execute(queries.DROP_OUTPUT, place)
+    async def _drop_outputs(self, places: Sequence[tuple[str, str, int]]) -> list[str]:
+        """Delete outputs; returns the SHA-256 of their bytes."""
 
-        await self._database.run(work)
+        def work(db: Transaction) -> list[str]:
+            dropped = [db.execute(queries.DROP_OUTPUT, place) for place in places]
+            return [*chain(*map(_names, dropped))]
+
+        return await self._database.run(work)
 
     async def _drop_blobs(self, sha256s: Sequence[str]) -> None:
-        """Delete bytes; whoever lets something refer to them touches them too."""
+        """Delete bytes that nothing refers to; whoever lets something do so touches them too."""
 
         def work(db: Transaction) -> None:
             for sha256 in sha256s:
@@ -122,6 +132,15 @@ class Sweep(Base):
         forgotten = await self._database.run(lambda db: forget_clients(db, clients))
         if self._numbers is not None:
             self._numbers.forget(forgotten)
+
+
+def _at_most(db: Transaction, sql: str, before: float) -> Cursor:
+    return db.execute(queries.at_most(sql, AT_ONCE), (before,))
+
+
+def _names(found: Cursor) -> list[str]:
+    """Return rows of one name each; `rowcount` is right only once they are read (SQLite)."""
+    return [name for (name,) in found]
 
 
 def _parts(everything: Sequence[T]) -> Iterator[Sequence[T]]:

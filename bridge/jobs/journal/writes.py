@@ -185,7 +185,8 @@ class Writes(Base):
             finished = db.execute(queries.FINISH_JOB, values)
             # From here on nothing is done unless that has ended the job.
             for each in outputs:
-                db.execute(queries.KEEP_BLOB, (each.sha256, each.size, each.data))
+                blob = (each.sha256, each.size, each.data)
+                db.execute(queries.KEEP_BLOB_OF_ENDED, (*blob, *key, *number))
                 kept = (each.index, each.content_type, each.sha256, keep_until, *key, *number)
                 db.execute(queries.INSERT_OUTPUT_OF_ENDED, kept)
             db.execute(queries.DROP_MEDIA_OF_ENDED, key)
