@@ -64,5 +64,6 @@ async def test_bytes_stay_bounded_estimates_stay_known_and_rates_begin_again_ove
         while "eta_s" not in found:
             found = (await alice.ask("submit", {"workflow": "slow", "dry_run": True}))["data"]
         assert 0.3 < found["eta_s"] < 30
-        # The next one begins to count: once more so many, and not without end.
-        assert BURST <= await asks_until_refused(bob) < 3 * BURST
+        # The next one begins to count: once more so many, and not without end. The request that the
+        # killed one refused may come again, if that was not acknowledged yet, and counts there.
+        assert BURST - 1 <= await asks_until_refused(bob) < 3 * BURST
