@@ -197,6 +197,10 @@ class GpuLease(Struct, frozen=True, kw_only=True):
     waiting: list[GpuRequest] = []
 
 
+# Seconds, in which health is published four times: when that stops, nobody reads an old figure.
+HEALTH_EXPIRY_S = 120
+
+
 class BridgeHealth(Struct, frozen=True, kw_only=True):
     """The health of the bridge, and its counts since the start; `memory` is its own resident bytes.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +92,19 @@ class Gpus:
         return GpuReport(done=True, lease=lease)
 
 
+def operator_of(
+    instances: Sequence[Instance], dispatcher: RunningDispatcher, **others: Any
+) -> Operator:
+    return Operator(
+        instances=instances,
+        dispatcher=dispatcher,
+        reload=reload,
+        health=health,
+        gpus=Gpus(),
+        **others,
+    )
+
+
 @pytest.fixture
 async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     ours = SuperviseConfig(tmp_path, Path("python3"), ())
@@ -103,12 +116,9 @@ async def stand(tmp_path: Path) -> AsyncIterator[Stand]:
     async with running_dispatcher(tmp_path) as dispatcher:
         pauses: list[bool] = []
         releases = Releases(instances[0])
-        operator = Operator(
-            instances=instances,
-            dispatcher=dispatcher,
-            reload=reload,
-            health=health,
-            gpus=Gpus(),
+        operator = operator_of(
+            instances,
+            dispatcher,
             pause_changed=lambda: pauses.append(dispatcher.book.paused),
             updates=releases,
         )
@@ -260,14 +270,7 @@ async def test_in_a_group_the_queue_has_what_other_bridges_run(
     async def elsewhere() -> list[Job]:
         return [theirs]
 
-    operator = Operator(
-        instances=stand.instances,
-        dispatcher=stand.dispatcher,
-        reload=reload,
-        health=health,
-        gpus=Gpus(),
-        elsewhere=elsewhere,
-    )
+    operator = operator_of(stand.instances, stand.dispatcher, elsewhere=elsewhere)
     group = stand._replace(operator=operator)
     listed = await group.data("queue/list")
     assert listed["running"] == 1
@@ -285,14 +288,7 @@ async def test_what_other_bridges_of_a_group_may_do_is_not_forbidden_for_an_atta
 
     attached = stand.instances[1:]
     for claimed, expected in ((elsewhere, None), (None, "forbidden")):
-        operator = Operator(
-            instances=attached,
-            dispatcher=stand.dispatcher,
-            reload=reload,
-            health=health,
-            gpus=Gpus(),
-            elsewhere=claimed,
-        )
+        operator = operator_of(attached, stand.dispatcher, elsewhere=claimed)
         bridge = stand._replace(operator=operator)
         answer = await bridge.answer("comfyui/free")
         assert (answer.error and answer.error.code) == expected
@@ -303,13 +299,8 @@ async def test_what_other_bridges_of_a_group_may_do_is_not_forbidden_for_an_atta
 
 
 async def test_an_order_for_the_comfyui_of_a_bridge_that_is_gone_says_that(stand: Stand) -> None:
-    operator = Operator(
-        instances=stand.instances,
-        dispatcher=stand.dispatcher,
-        reload=reload,
-        health=health,
-        gpus=Gpus(),
-        is_away=lambda name: name == "b-default",
+    operator = operator_of(
+        stand.instances, stand.dispatcher, is_away=lambda name: name == "b-default"
     )
     group = stand._replace(operator=operator)
     code, details = await group.error("comfyui/yield", instance="b-default")

@@ -18,7 +18,7 @@ from bridge.adapters.homeassistant.command_components import Component, command_
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
 from bridge.adapters.homeassistant.releases import component as release_component
-from bridge.contract.retained import Definition, InstanceState
+from bridge.contract.retained import HEALTH_EXPIRY_S, Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
 JPEG = "image/jpeg"
@@ -27,8 +27,6 @@ SURPRISE = "SURPRISE"
 MAKER = "comfy2mqtt"
 # What is a trigger of the device and no entity.
 TRIGGER = "device_automation"
-# Health is published four times in this time.
-HEALTH_EXPIRES_S = 120
 # With more steps than this nobody finds one on a slider.
 _SLIDER_STEPS = 200
 _NO_OBJECT_ID = re.compile(r"[^a-z0-9_]+")
@@ -395,7 +393,7 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                     "{{ (value_json.memory / 1000000) | round(1)"
                     " if value_json.memory is defined else None }}"
                 ),
-                "expire_after": HEALTH_EXPIRES_S,
+                "expire_after": HEALTH_EXPIRY_S,
             },
         ),
         (
@@ -406,7 +404,7 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Compo
                 "unit_of_measurement": "jobs",
                 "state_topic": topics.health,
                 "value_template": "{{ value_json.queued }}",
-                "expire_after": HEALTH_EXPIRES_S,
+                "expire_after": HEALTH_EXPIRY_S,
             },
         ),
     ]

@@ -18,6 +18,7 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.described import Retained as Description
 from bridge.contract.messages import or_unset
 from bridge.contract.retained import (
+    HEALTH_EXPIRY_S,
     BridgeHealth,
     BridgeInfo,
     Choices,
@@ -29,8 +30,6 @@ from bridge.contract.topics import Topics
 
 ONLINE = b"online"
 OFFLINE = b"offline"
-# Health is published more often than this; when it stops, nobody reads an old figure.
-HEALTH_EXPIRY_S = 120.0
 # Messages of a bridge that joins may arrive before the journal has it as a member.
 _UNKNOWN_BEATS = 2
 # In a cluster so many topics of others are watched; what more there is waits until some are gone.

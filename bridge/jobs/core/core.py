@@ -228,9 +228,9 @@ class Core:
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
         self._free_place(entry)
-        stuck = self.book.stuck
+        was_stuck = self.book.stuck
         self.book.remove(entry)
-        self._look_if_changed(stuck)
+        self._look_if_changed(was_stuck=was_stuck)
         self._reasons.forget(job.key)
         self._replacement.forget(job)
         self._do(effects.Left(job.key, outcome))
@@ -600,18 +600,18 @@ class Core:
         self._leave(entry, job.state)
 
     def _unwritten(self, entry: Entry, _event: events.WriteFailed) -> None:
-        stuck = self.book.stuck
+        was_stuck = self.book.stuck
         self.book.unwritten.add(entry.job.key)
-        self._look_if_changed(stuck)
+        self._look_if_changed(was_stuck=was_stuck)
 
     def _kept(self, entry: Entry, _event: events.OutputsStored) -> None:
-        stuck = self.book.stuck
+        was_stuck = self.book.stuck
         self.book.unwritten.discard(entry.job.key)
-        self._look_if_changed(stuck)
+        self._look_if_changed(was_stuck=was_stuck)
 
-    def _look_if_changed(self, stuck: bool) -> None:  # noqa: FBT001 - as it was
+    def _look_if_changed(self, *, was_stuck: bool) -> None:
         """Look at the queue and at the reasons again if outcomes can be stored, or not any more."""
-        if stuck != self.book.stuck:
+        if was_stuck != self.book.stuck:
             self.must_schedule = True
             self._look_at_reasons()
 

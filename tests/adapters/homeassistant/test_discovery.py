@@ -11,7 +11,7 @@ from bridge.adapters.homeassistant.fields import fields
 from bridge.adapters.homeassistant.releases import is_updated
 from bridge.contract import operator
 from bridge.contract.messages import encode
-from bridge.contract.retained import ComfyUIRelease, ComfyUIState
+from bridge.contract.retained import HEALTH_EXPIRY_S, ComfyUIRelease, ComfyUIState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.service.bridge_info import HEALTH_INTERVAL_S
 from tests.adapters.homeassistant.definitions import PICTURE, PROMPT, SEED, STEPS, STYLE, definition
@@ -122,7 +122,7 @@ def test_only_what_health_says_expires_and_not_before_health_has_failed_to_come_
     }
     expected = ("base/bridge/health", 120)
     assert found == {"memory": expected, "queue": expected}
-    assert discovery.HEALTH_EXPIRES_S >= 3 * HEALTH_INTERVAL_S
+    assert HEALTH_EXPIRY_S >= 3 * HEALTH_INTERVAL_S
 
 
 def test_whether_the_bridge_is_there_can_be_seen_when_it_is_not() -> None:
