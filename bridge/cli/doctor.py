@@ -170,8 +170,7 @@ def _explain_health(
     if health is not None and not healths:
         healths = {"its": health}
     for its, payload in healths.items():
-        told = msgspec.json.decode(payload, type=BridgeHealth)
-        yield from diagnostics.explain_health(told, its)
+        yield from diagnostics.explain_health(msgspec.json.decode(payload, type=BridgeHealth), its)
 
 
 async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:

@@ -237,9 +237,9 @@ def read_info(payload: Payload) -> Info:
 class Health:
     """The health of a bridge, as it says it itself.
 
-    `store` is what is wrong with its store of large outputs, `held` why no job starts that nobody
-    has paused. `failed_hooks` are the errors of the
-    hooks whose last call failed, `holding` those among them for which jobs wait.
+    `store` is what is wrong with its store of large outputs, `held` why no job starts though nobody
+    has paused the queue. `failed_hooks` are the errors of the hooks whose last call failed,
+    `holding` those among them for which jobs wait.
     """
 
     store: str | None = None
