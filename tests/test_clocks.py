@@ -59,7 +59,7 @@ ALLOWED: dict[str, tuple[int, str]] = {
         2,
         "ages of files; none is deleted for its age until it is old by any clock after a jump",
     ),
-    "bridge/media/files.py": (4, "as retention.py, which holds sweeps back; and " + _IDENTITY),
+    "bridge/media/files.py": (5, "as retention.py, which holds sweeps back; and " + _IDENTITY),
     "bridge/jobs/uploads.py": (1, "as retention.py, which holds sweeps back"),
     "bridge/comfyui/cleanup.py": (1, "as retention.py, which holds sweeps back"),
     "bridge/sinks/delivery.py": (2, "names of files and folders for people, by the time of day"),

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
@@ -161,7 +160,10 @@ class Folder:
 
     def sweeper(self, older_than_s: float) -> Sweeper:
         """Return what deletes blobs that are not to be kept and were put longer ago than that."""
-        before = time.time() - older_than_s
+        # The file system's clock may lag behind ours: by a tick of the kernel's, or on a network
+        # drive by more. So the age is measured by what it gives the folder now.
+        os.utime(self._folder)
+        before = self._folder.stat().st_mtime - older_than_s
 
         def sweep(keep: Collection[str]) -> None:
             for path in self._folder.iterdir():

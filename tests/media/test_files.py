@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -144,8 +145,16 @@ def test_a_blob_is_compared_once_for_all_of_its_parts(
         assert files.read(LARGE_SHA, start, 100_000) == LARGE[start : start + 100_000]
 
 
-def test_what_is_put_after_a_sweep_began_is_not_old_to_it(files: Folder) -> None:
-    """However long its process stood still before it read what is to be kept."""
+@pytest.mark.parametrize("ahead_s", [0.0, 60.0])
+def test_what_is_put_after_a_sweep_began_is_not_old_to_it(
+    files: Folder, monkeypatch: pytest.MonkeyPatch, ahead_s: float
+) -> None:
+    """However long its process stood still before it read what is to be kept.
+
+    Nor where the file system has a clock of its own, behind that of the process.
+    """
+    ours = time.time
+    monkeypatch.setattr(time, "time", lambda: ours() + ahead_s)
     sweep = files.sweeper(older_than_s=0)
     files.put(SHA, DATA)
     sweep(set())
