@@ -72,8 +72,18 @@ async def test_the_bytes_come_before_the_nodes_own_event(comfyui: ComfyUI) -> No
     assert run.order.index("executed") < run.order.index("execution_success")
 
 
-async def test_the_pixels_are_those_that_save_image_writes(comfyui: ComfyUI) -> None:
-    graph = image_graph(noise(seed=5, kind="out_of_range"))
+@pytest.mark.parametrize(
+    "source",
+    [
+        noise(seed=5, kind="out_of_range"),
+        # Written in strips; of noise it would be above the budget.
+        noise(kind="black", width=1024, height=1024),
+    ],
+)
+async def test_the_pixels_are_those_that_save_image_writes(
+    comfyui: ComfyUI, source: dict[str, object]
+) -> None:
+    graph = image_graph(source)
     graph["3"] = node("SaveImage", images=["1", 0], filename_prefix="compare")
     run = await comfyui.run(graph)
     (saved,) = run.ui("3")["images"]
