@@ -4,8 +4,8 @@ One client floods a bridge in each way that was found to stop others, while anot
 honest one, measures how long an answer takes. Everything is real and on the loopback: broker,
 ComfyUI, bridge; each flood lasts some seconds. It comes twice, first to a process that takes it and
 does nothing: what that costs the honest client is the machine's and the broker's. Prints a Markdown
-table, and exits with 1 where the honest client's p95 was more than twice what it is alone,
-or memory was kept.
+table, and exits with 1 where the honest client's p95 was more than twice what it is without the
+bridge's part, or memory was kept.
 """
 
 from __future__ import annotations
@@ -152,8 +152,6 @@ async def _idle(given: Given) -> AsyncIterator[Given]:
     elsewhere = replace(given, base=NOBODYS, port=port)
     idle = await _start("idle", elsewhere)
     try:
-        assert idle.stdout is not None
-        await idle.stdout.readline()
         yield elsewhere
     finally:
         idle.kill()
@@ -161,6 +159,7 @@ async def _idle(given: Given) -> AsyncIterator[Given]:
 
 
 async def _start(name: str, given: Given) -> asyncio.subprocess.Process:
+    """Start a process of `tests.siege.floods`, and wait until it begins."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.siege.floods", name, str(FLOOD_S)),
         stdin=asyncio.subprocess.PIPE,
@@ -170,6 +169,8 @@ async def _start(name: str, given: Given) -> asyncio.subprocess.Process:
     assert process.stdin is not None
     process.stdin.write(json.dumps(asdict(given)).encode())
     process.stdin.write_eof()
+    assert process.stdout is not None
+    await process.stdout.readline()
     return process
 
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-# An honest client's slowest twentieth may take so many times what it takes alone.
+# An honest client's slowest twentieth may take so many times what it takes without the bridge's
+# part: alone, or beside the same flood to topics of nobody, which the machine and the broker bear.
 MOST_RATIO = 2.0
 # Bytes; what a flood may leave behind in the bridge.
 MOST_GROWTH = 64 * 1024 * 1024
@@ -33,8 +34,9 @@ class Finding(Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
-        """The factor by which the slowest twentieth takes longer meanwhile."""
-        return p95(self.meanwhile) / p95(self.alone)
+        """The factor by which the slowest twentieth takes longer than without the bridge's part."""
+        past = p95(self.past) if self.past else 0.0
+        return p95(self.meanwhile) / max(p95(self.alone), past)
 
     @property
     def held(self) -> bool:

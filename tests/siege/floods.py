@@ -1,7 +1,7 @@
 """The floods, each by one client: `python -m tests.siege.floods NAME SECONDS`, a process each.
 
 What it may use comes on standard input as JSON: the broker's URL, the base topic, the web adapter's
-port, a key, and a job with a large picture. It prints what it sent.
+port, a key, and a job with a large picture. It prints a line when it begins, and what it sent.
 """
 
 from __future__ import annotations
@@ -174,19 +174,28 @@ async def idle(given: Given) -> None:
     )
     async with accepting, Connection(Address.parse(given.broker), client_id="idle") as connection:
         await connection.subscribe([Subscription(filter=f"{given.base}/#")])
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        _begin()
         async for incoming in connection.messages:
             connection.ack(incoming)
 
 
+def _begin() -> None:
+    """Tell who started this process that it begins now."""
+    sys.stdout.write("begins\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
-    """Run one flood for so many seconds, or the process that takes floods until it is killed."""
+    """Run one flood for so many seconds, or the process that takes floods until it is killed.
+
+    Its first line says that it begins: a process takes its time to start.
+    """
     name, seconds = sys.argv[1:]
     given = Given(**json.load(sys.stdin))
     if name == "idle":
         uvloop.run(idle(given))
         return
+    _begin()
     sent = asyncio.run(FLOODS[name](given, time.monotonic() + float(seconds)))
     sys.stdout.write(sent)
 

@@ -23,6 +23,9 @@ def test_a_finding_holds_where_the_honest_are_served_and_nothing_is_kept() -> No
     assert held.held
     slow = Finding("f", "s", [0.001] * 20, None, [0.003] * 20, 100 * MB, 300 * MB, 110 * MB)
     assert not slow.held
+    # That slow is everybody beside this flood, wherever it goes.
+    assert replace(slow, past=[0.002] * 20).held
+    assert not replace(slow, past=[0.001] * 20).held
     kept = Finding("f", "s", [0.001] * 20, None, [0.002] * 20, 100 * MB, 300 * MB, 200 * MB)
     assert not kept.held
     unserved = Finding("f", "s", [0.001] * 20, None, [], 100 * MB, 300 * MB, 110 * MB)
@@ -34,7 +37,7 @@ def test_the_table_has_a_line_for_each_flood_and_goes_where_the_page_has_its_pla
         "A flood", "9 requests", [0.001], [0.0015], [0.002], 100 * MB, 130 * MB, 101 * MB
     )
     text = table([found, replace(found, past=None)])
-    assert "| A flood | 9 requests | 1.0 ms | 1.5 ms | 2.0 ms | 2.0 | +30 MB | +1 MB |" in text
+    assert "| A flood | 9 requests | 1.0 ms | 1.5 ms | 2.0 ms | 1.3 | +30 MB | +1 MB |" in text
     assert "| A flood | 9 requests | 1.0 ms | | 2.0 ms | 2.0 | +30 MB | +1 MB |" in text
     page = "before\n<!-- siege -->\n\nold\n<!-- end of siege -->\nafter\n"
     assert put(page, "new\n") == "before\n<!-- siege -->\n\nnew\n\n<!-- end of siege -->\nafter\n"
