@@ -71,10 +71,18 @@ class Copy:
         path.write_text(mutant.applied(source))
         began = time.monotonic()
         try:
-            status, output = self.run_tests(mutant.tests, limit_s, mutant.marks, home=mutant.home)
+            status, output = self._run_tests_of(mutant, limit_s)
         finally:
             path.write_text(source)
-        return Report(mutant, verdict(mutant, status), time.monotonic() - began, output)
+        found = verdict(mutant, status)
+        if status is None:
+            # A machine that is too slow for the limit stops the tests without a mutant, too.
+            status, output = self._run_tests_of(mutant, limit_s)
+            found = "killed" if status == _PASSED else "error"
+        return Report(mutant, found, time.monotonic() - began, output)
+
+    def _run_tests_of(self, mutant: Mutant, limit_s: float) -> tuple[int | None, str]:
+        return self.run_tests(mutant.tests, limit_s, mutant.marks, home=mutant.home)
 
     def run_tests(
         self, tests: Iterable[str], limit_s: float, marks: str, *, home: bool = False

@@ -20,6 +20,8 @@ MUTANT = Mutant(
     tests=("test_counting.py",),
 )
 
+ENDLESS = replace(MUTANT, new="while True: pass")
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
@@ -68,8 +70,13 @@ def test_a_mutant_survives_tests_that_pass_and_may_if_it_is_argued_to_be_equival
 
 @pytest.mark.slow
 def test_tests_that_hang_have_noticed(copy: Copy) -> None:
-    endless = replace(MUTANT, new="while True: pass")
-    assert copy.try_out(endless, limit_s=5).verdict == "killed"
+    assert copy.try_out(ENDLESS, limit_s=15).verdict == "killed"
+
+
+@pytest.mark.slow
+def test_tests_that_are_too_slow_without_the_mutant_have_noticed_nothing(copy: Copy) -> None:
+    (copy.folder / "test_counting.py").write_text("while True: pass\n")
+    assert copy.try_out(MUTANT, limit_s=1).verdict == "error"
 
 
 @pytest.mark.slow
