@@ -143,11 +143,21 @@ class Customer:
         sets = {name for name, jobs in self.sets.items() if self.accepted.issuperset(jobs)}
         return (self.accepted - self.copies.keys()) | (sets - self.set_copies.keys())
 
-    async def finished(self) -> None:
-        """Wait until what must be accepted is, and what was accepted has its result."""
-        while self.wanted.keys() - self.accepted or self.missing:
+    @property
+    def lacking(self) -> set[str]:
+        """Requests that must be accepted and are not, and what has no result but was accepted."""
+        return (self.wanted.keys() - self.accepted) | self.missing
+
+    async def gets_more(self) -> None:
+        """Wait until one request more is accepted, or one result more has come."""
+        before = self._got
+        while self._got == before:
             self._came.clear()
             await self._came.wait()
+
+    @property
+    def _got(self) -> tuple[int, ...]:
+        return len(self.accepted), len(self.copies), len(self.set_copies)
 
     async def collect(self) -> dict[str, Any]:
         """Ask for all jobs, page by page; returns what the bridge says of each."""

@@ -39,7 +39,7 @@ GROUP_FAULTS = ("intake killed", "bucket away", "database restarted", "puback lo
 
 @pytest.mark.postgresql
 @pytest.mark.peers  # the bucket is moto's
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 async def test_three_bridges_lose_nothing_and_run_nothing_twice_that_they_know_of(
     tmp_path: Path,
 ) -> None:
@@ -62,7 +62,7 @@ async def test_three_bridges_lose_nothing_and_run_nothing_twice_that_they_know_o
     assert not verdict.broken
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_nothing_accepted_is_lost_whatever_dies(tmp_path: Path) -> None:
     """The short form of `make chaos`."""
     seed = random.SystemRandom().randrange(10**6)

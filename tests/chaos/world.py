@@ -41,8 +41,8 @@ DISK = "96m"
 LARGE = 192
 # Frozen for longer, a bridge of several is taken for dead.
 LEASE_S = 2
-# The longest that healing all may take before something is taken to be stuck.
-PATIENCE_S = 240.0
+# Something is stuck for a customer who lacks something, and gets nothing for so long.
+PATIENCE_S = 120.0
 
 Tell = Callable[[str], None]
 
@@ -257,12 +257,13 @@ def _intake_moves(victims: Victims) -> int:
 
 
 async def _settled(customers: list[Customer], tell: Tell) -> None:
-    """Wait until every job that a customer knows of has its result."""
+    """Wait until every job that a customer knows of has its result, or no more come."""
     tell("all is healed; waiting for the results")
     with suppress(TimeoutError):
-        async with asyncio.timeout(PATIENCE_S):
-            for customer in customers:
-                await customer.finished()
+        for customer in customers:
+            while customer.lacking:
+                async with asyncio.timeout(PATIENCE_S):
+                    await customer.gets_more()
 
 
 @contextmanager
