@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 
 _OTHERS = 0o077
 _FOLDER = 0o700
+# What there is wherever the bridge has run; earlier versions let everybody read it.
+_JOURNAL = "journal.db"
+# In a disk that was made for the folder.
+_OF_DISKS = "lost+found"
 
 
 def from_now_on() -> None:
@@ -24,12 +28,20 @@ def claim(folder: Path, leave: Collection[Path] = ()) -> None:
 
     What earlier versions wrote for everybody to read is changed too, once: where the folder itself
     was open. Not what is in `leave`, what is linked to, or what is another user's; of the folder
-    itself the log says so then.
+    itself the log says so then. Nor a folder that others use too, such as /tmp or somebody's home.
     """
+    left = {path.absolute() for path in leave}
     try:
         folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
         mode = stat.S_IMODE(folder.stat().st_mode)
         if os.name != "posix" or not mode & _OTHERS:
+            return
+        if not _is_ours(folder, left):
+            log.warning(
+                "%s is open to other users of this machine, and not the bridge's alone: its rights "
+                "stay as they are; set data (COMFY2MQTT_DATA) to a folder of its own",
+                folder,
+            )
             return
         folder.chmod(mode & ~_OTHERS)
     except OSError as error:
@@ -37,11 +49,19 @@ def claim(folder: Path, leave: Collection[Path] = ()) -> None:
             "cannot restrict the rights of %s, other users can read it: %s", folder, error.strerror
         )
         return
-    left = {path.absolute() for path in leave}
     for parent, folders, files in os.walk(folder.absolute()):
         folders[:] = [each for each in folders if Path(parent, each) not in left]
         for each in (*folders, *files):
             _close(Path(parent, each))
+
+
+def _is_ours(folder: Path, left: Collection[Path]) -> bool:
+    """True if an open folder is as an earlier version left it, or holds nothing yet."""
+    try:
+        return bool((folder / _JOURNAL).stat().st_mode & _OTHERS)
+    except FileNotFoundError:
+        others = (each for each in folder.iterdir() if each.name != _OF_DISKS)
+        return all(each.absolute() in left for each in others)
 
 
 def _close(path: Path) -> None:

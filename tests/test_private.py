@@ -43,6 +43,29 @@ def test_what_was_open_to_others_is_so_no_more(tmp_path: Path) -> None:
     assert mode(folder / "workflows" / "a.json") == mode(outside) == 0o644
 
 
+def test_a_folder_that_others_use_stays_open_to_them(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "page.html").write_bytes(b"x")
+    tmp_path.chmod(0o1777)
+    for _ in range(2):  # the next start finds what the bridge has written
+        private.claim(tmp_path)
+        assert mode(tmp_path) == 0o1777
+        assert mode(tmp_path / "page.html") & 0o444
+        assert "set data (COMFY2MQTT_DATA) to a folder of its own" in caplog.text
+        (tmp_path / "journal.db").write_bytes(b"x")
+        (tmp_path / "journal.db").chmod(0o600)
+
+
+def test_an_empty_folder_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "volume"
+    (folder / "lost+found").mkdir(parents=True)
+    (folder / "workflows").mkdir()
+    folder.chmod(0o755)
+    private.claim(folder, [folder / "workflows"])
+    assert mode(folder) == 0o700
+
+
 def test_what_an_operator_opens_within_it_later_stays(tmp_path: Path) -> None:
     folder = filled(tmp_path / "data")
     folder.chmod(0o700)

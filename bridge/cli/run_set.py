@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import io
 import json
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ import click
 from bridge.atomicfile import write_file
 from bridge.cli.progress import SetProgress
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
-from bridge.cli.target import STANDARD_OUTPUT, extension_of
+from bridge.cli.target import STANDARD_OUTPUT, check_folder, extension_of
 from bridge.client import Job, JobOutput, Set
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import encode, or_none
@@ -68,10 +69,7 @@ async def save_results(
                 continue
             for output in outputs:
                 path = folder / _file_name(jobs, job, output)
-                await asyncio.to_thread(write_file, path, output.data)
-                paths.append(path.resolve())
-                if not as_json:
-                    click.echo(str(path.resolve()))
+                paths.append(await _saved(jobs, path, output, as_json=as_json))
             progress.done(job)
         result = await jobs.outcome()
         paths += await _save_collected(jobs, result, folder, as_json=as_json)
@@ -93,14 +91,26 @@ async def _save_collected(
     paths = []
     for output in await jobs.outputs():
         stem = _UNSAFE.sub("_", f"{jobs.workflow}-{jobs.id[:12]}-{output.info.name}")
-        path = (folder / f"{stem}{extension_of(output.info.content_type)}").resolve()
-        await asyncio.to_thread(write_file, path, output.data)
-        paths.append(path)
-        if not as_json:
-            click.echo(str(path))
+        path = folder / f"{stem}{extension_of(output.info.content_type)}"
+        paths.append(await _saved(jobs, path, output, as_json=as_json))
     for each in or_none(result.missing) or []:
         click.echo(each.error.message, err=True)
     return paths
+
+
+async def _saved(jobs: Set, path: Path, output: JobOutput, *, as_json: bool) -> Path:
+    """Write an output's file, and return its place; end the command where that fails."""
+    try:
+        await asyncio.to_thread(write_file, path, output.data)
+    except OSError as error:
+        stop(
+            f"{path}: {error.strerror or error}; the bridge has the outputs: "
+            f"comfy2mqtt get --set {jobs.id} -o FOLDER",
+            FAILED,
+        )
+    if not as_json:
+        click.echo(str(path))
+    return path
 
 
 def folder_of(text: str) -> Path:
@@ -108,11 +118,8 @@ def folder_of(text: str) -> Path:
     path = Path(text).expanduser()
     if text == STANDARD_OUTPUT or (path.exists() and not path.is_dir()):
         stop("-o: the files of a set need a folder", WRONG_USAGE)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        stop(f"-o: {path}: {error.strerror or error}", WRONG_USAGE)
-    return path
+    check_folder(path)
+    return path.resolve()
 
 
 def _file_name(jobs: Set, job: Job, output: JobOutput) -> str:
@@ -122,7 +129,8 @@ def _file_name(jobs: Set, job: Job, output: JobOutput) -> str:
 
 
 def _rows(path: Path, text: str) -> list[dict[str, Any]]:
-    reader = csv.DictReader(text.splitlines(), strict=True)
+    # Not line by line: a cell may have several.
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         rows = list(reader)
     except csv.Error as error:
@@ -146,7 +154,8 @@ def _objects(path: Path, text: str) -> list[dict[str, Any]]:
         numbered = list(enumerate(found, 1))
     else:
         numbered = []
-        for number, line in enumerate(text.splitlines(), 1):
+        # A text of JSON may have what Python takes for the end of a line, but for this one.
+        for number, line in enumerate(text.split("\n"), 1):
             try:
                 numbered += [(number, json.loads(line))] if line.strip() else []
             except ValueError as error:
@@ -172,7 +181,7 @@ def _axis(given: str, name: str, text: str, definition: Definition) -> Any:
     if word == "set" and colon:
         return {"set": rest}
     if word == "seeds" and colon:
-        if not rest.isdigit():
+        if not (rest.isascii() and rest.isdigit()):
             stop(f"--grid {given}: expected seeds:NUMBER", WRONG_USAGE)
         return {"seeds": int(rest)}
     ranged = _RANGE.fullmatch(text)

@@ -72,7 +72,7 @@ class _Folder:
 
     def check(self) -> None:
         missing = not self._path.exists()
-        _try_to_write(self._path)
+        check_folder(self._path)
         if missing:
             # A job that is refused leaves no empty folder.
             with suppress(OSError):
@@ -95,7 +95,7 @@ class _File:
         if self._path.exists() and not os.access(self._path, os.W_OK):
             _cannot(self._path, "it is not writable")
         if not self._path.exists() or self._path.is_file():
-            _try_to_write(self._path.parent)
+            check_folder(self._path.parent)
 
     def save(self, _job: Job, outputs: Sequence[JobOutput]) -> list[Path]:
         paths = [
@@ -132,7 +132,7 @@ class _StandardOutput:
         return []
 
 
-def _try_to_write(folder: Path) -> None:
+def check_folder(folder: Path) -> None:
     """Make the folder, and a file in it that is gone at once; end the command where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,34 @@ def test_a_file_has_a_job_a_line(bridge: InMemoryBridge) -> None:
     assert inputs(bridge)[2:] == [{"prompt": "a"}, {"steps": 7}]
 
 
+def test_a_prompt_in_a_file_may_have_several_lines(bridge: InMemoryBridge) -> None:
+    Path("jobs.csv").write_text('prompt,steps\r\n"a fox\nat night",5\r\nhen\u2028x,6\r\n')
+    assert cli("run", "demo", "--each", "jobs.csv").exit_code == 0
+    assert inputs(bridge) == [
+        {"prompt": "a fox\nat night", "steps": "5"},
+        {"prompt": "hen\u2028x", "steps": "6"},
+    ]
+    Path("jobs.jsonl").write_text('{"prompt": "a fox\u2028at night\x85asleep"}\r\n{"steps": 7}\n')
+    assert cli("run", "demo", "--each", "jobs.jsonl").exit_code == 0
+    assert inputs(bridge)[2:] == [{"prompt": "a fox\u2028at night\x85asleep"}, {"steps": 7}]
+
+
+def test_a_folder_that_takes_no_files_is_found_before_anything_is_sent(
+    bridge: InMemoryBridge,
+) -> None:
+    found = cli("run", "demo", "--repeat", "2", "-o", "/proc/self")
+    assert (found.exit_code, bridge.submitted) == (2, [])
+    assert "-o: nothing can be written to /proc/self" in found.stderr
+
+
+@pytest.mark.usefixtures("bridge")
+def test_a_file_that_cannot_be_written_is_reported_with_the_way_to_the_rest() -> None:
+    Path("out/demo-s1-0-0.png").mkdir(parents=True)
+    found = cli("run", "demo", "--repeat", "2", "--job-id", "s1", "-o", "out")
+    assert found.exit_code == 1
+    assert "Is a directory; the bridge has the outputs: comfy2mqtt get --set s1" in found.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -111,6 +139,7 @@ def test_a_file_has_a_job_a_line(bridge: InMemoryBridge) -> None:
         (("--grid", "steps=1", "--grid", "steps=2"), "each name once"),
         (("--grid", "steps=1..2.3.4"), "in numbers"),
         (("--grid", "seed=seeds:many"), "seeds:NUMBER"),
+        (("--grid", "seed=seeds:²"), "seeds:NUMBER"),
         (("--grid", "picture=none.png"), "is no file"),
         (("--grid", "steps=1", "--repeat", "2"), "one of --each, --grid and --repeat"),
         (("--repeat", "0"), "0"),

@@ -13,6 +13,7 @@ from bridge.aio import wait_set
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import (
     SESSION_TAKEN_OVER,
+    BadAddress,
     Connection,
     ConnectionLost,
     ConnectionRefused,
@@ -97,7 +98,8 @@ class Reconnect:
         """Stay connected until `close`, with delays of 0.5 to 30 s between attempts.
 
         Raises ConnectionRefused, in an exception group, at the first attempt for a wrong name or
-        password. Other errors of `use` are defects, and end the loop.
+        password, and BadAddress for a file that cannot be used then. Other errors of `use` are
+        defects, and end the loop.
         """
         while not self._closing.is_set():
             since = time.monotonic()
@@ -130,6 +132,11 @@ class Reconnect:
             if error.bad_credentials and not self._was_connected:
                 raise
             log.error("%s", error)  # noqa: TRY400 - the broker's words say it all
+        except* BadAddress as group:
+            # A certificate that is being renewed may be missing for a moment.
+            if not self._was_connected:
+                raise
+            log.error("%s", _first(group))  # noqa: TRY400 - what is wrong with a file
         except* Unreachable as group:
             # Whoever starts the bridge reads the first line; a broker that was there comes back.
             advice = "" if self._was_connected or self._was_advised else f"; {_NO_BROKER}"

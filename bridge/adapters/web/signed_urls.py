@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncGenerator, Mapping
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from bridge.contract.messages import Fetch, Part, encode
 from bridge.contract.sets import FetchSet
 
 _WIDEST: Final = 65_535
+_PIXELS: Final = re.compile(r"[0-9]{1,5}")
 # A part that did not come beside its answer is asked for again: it may travel at QoS 0.
 _ATTEMPTS: Final = 3
 _LONGEST_WAIT_S: Final = 5.0
@@ -85,7 +87,7 @@ class SignedUrls:
             return responses.text(HTTPStatus.GONE, error.message)
         width: int | UnsetType = UNSET
         if query.width is not None:
-            if not query.width.isdecimal() or not 0 < int(query.width[:6]) <= _WIDEST:
+            if _PIXELS.fullmatch(query.width) is None or not 0 < int(query.width) <= _WIDEST:
                 return responses.text(HTTPStatus.BAD_REQUEST, "width: expected pixels, 1 to 65535")
             width = int(query.width)
         wanted: Fetch | FetchSet

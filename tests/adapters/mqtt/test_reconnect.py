@@ -12,6 +12,7 @@ from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import (
     SESSION_TAKEN_OVER,
+    BadAddress,
     ConnectionLost,
     ConnectionRefused,
     SubscribeRefused,
@@ -84,6 +85,16 @@ async def test_bad_credentials_end_it_unless_they_were_good_before() -> None:
     attempts = Attempts(ConnectionRefused(0x88), None)
     await attempts.reconnect.run()
     assert attempts.errors == []
+
+
+async def test_a_file_that_cannot_be_read_ends_it_unless_it_could_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with pytest.RaisesGroup(BadAddress):
+        await Attempts(BadAddress("no CA file"), None).reconnect.run()
+    attempts = Attempts(BadAddress("no CA file"), None, connects=True)
+    await attempts.reconnect.run()
+    assert (attempts.errors, caplog.messages) == ([], ["no CA file"])
 
 
 async def test_a_defect_ends_it() -> None:
