@@ -40,8 +40,10 @@ class Declarations:
     """The declarations for one graph."""
 
     def __init__(self, graph: Graph, info: ObjectInfo | None) -> None:
-        self._graph = graph
+        self.graph = graph
         self._info = info
+        # Each is asked for several times.
+        self._inputs: dict[tuple[str, str], InputSpec | None] = {}
 
     def node_class(self, class_type: str) -> NodeClass | None:
         """Return a node class."""
@@ -55,6 +57,12 @@ class Declarations:
 
         `mode.seed` is the `seed` of the branch that the node's `mode` has chosen.
         """
+        place = (node.id, name)
+        if place not in self._inputs:
+            self._inputs[place] = self._input(node, name)
+        return self._inputs[place]
+
+    def _input(self, node: Node, name: str) -> InputSpec | None:
         found = self.node_class(node.class_type)
         if found is None:
             return None
@@ -72,7 +80,7 @@ class Declarations:
 
     def gives(self, link: NodeLink) -> str | None:
         """Return the type of the output that a link takes."""
-        source = self._graph.nodes[link.node]
+        source = self.graph.nodes[link.node]
         outputs = self.outputs(source)
         if outputs is None or not 0 <= link.output < len(outputs):
             return None
@@ -83,10 +91,10 @@ class Declarations:
 
         Classes whose last output is of any type may have more outputs than they declare.
         """
-        needed = self._graph.needed(ends)
-        for node in self._graph.nodes.values():
+        needed = self.graph.needed(ends)
+        for node in self.graph.nodes.values():
             for name, taken in node.links() if node.id in needed else ():
-                source = self._graph.nodes[taken.node]
+                source = self.graph.nodes[taken.node]
                 outputs = self.outputs(source)
                 if outputs is None or taken.output < len(outputs):
                     continue
@@ -177,12 +185,12 @@ def _number(kind: str, text: str) -> int | float | None:
 
 def tightest_minimum(values: Iterable[int | float | None]) -> int | float | None:
     """Return the greatest lower bound, None if there is none."""
-    return max((value for value in values if value is not None), default=None)
+    return max([value for value in values if value is not None], default=None)
 
 
 def tightest_maximum(values: Iterable[int | float | None]) -> int | float | None:
     """Return the least upper bound, None if there is none."""
-    return min((value for value in values if value is not None), default=None)
+    return min([value for value in values if value is not None], default=None)
 
 
 def numbers_taken(consumers: Consumers, declared: Declarations) -> Iterator[InputSpec]:

@@ -67,7 +67,8 @@ def build(
     graph = constraints.with_typed_numbers(graph, declared)
     graph = constraints.without_unknown_links(graph, declared)
     graph = _with_outputs(graph, outputs.outputs(graph, declared), chosen)
-    declared = Declarations(graph, info)
+    if graph is not declared.graph:
+        declared = Declarations(graph, info)
     workflow = Workflow(
         name=name,
         version=version,

@@ -188,6 +188,7 @@ def _addressable_input(
     choices = constraints.choices_of(node, spec) if kind == "choice" or brings else None
     kind = kind if choices is None else "choice"
     of_page = is_page_picture(spec)
+    steps = [each.step for each in specs if each.step is not None]
     return Input(
         name=called,
         kind=kind,
@@ -195,9 +196,9 @@ def _addressable_input(
         title=f"{node.title or node.class_type}: {target.input}",
         description=MEANT if of_page else spec.tooltip if spec is not None else None,
         default=_default(value, spec, is_media=media is not None, of_page=of_page),
-        minimum=constraints.tightest_minimum(each.minimum for each in specs),
-        maximum=constraints.tightest_maximum(each.maximum for each in specs),
-        step=next((each.step for each in specs if each.step is not None), None),
+        minimum=constraints.tightest_minimum([each.minimum for each in specs]),
+        maximum=constraints.tightest_maximum([each.maximum for each in specs]),
+        step=next(iter(steps), None),
         multiline=spec is not None and spec.multiline,
         choices=None if choices is None else choices.values,
         choices_name=None if choices is None else choices.name or None,

@@ -170,8 +170,7 @@ def _order(target: NodeInput) -> tuple[list[tuple[bool, int, str]], str]:
 def _roles(graph: Graph, declared: Declarations) -> Iterator[tuple[NodeInput, PlainName]]:
     """Yield places with their roles, those that weigh more first."""
     texts = _Texts(graph, declared)
-    yield from texts.by_what_they_feed(PROMPT)
-    yield from texts.by_what_they_feed(NEGATIVE)
+    yield from texts.by_what_they_feed()
     yield from texts.by_their_inputs()
     for node in graph.nodes.values():
         yield from _files(node, declared)
@@ -266,15 +265,14 @@ class _Texts:
         self._graph = graph
         self._declared = declared
 
-    def by_what_they_feed(self, role: str) -> Iterator[tuple[NodeInput, PlainName]]:
-        """Yield the texts that end in a positive, or in a negative, conditioning."""
-        starts = [
-            taken
-            for node in self._graph.nodes.values()
-            for name, taken in node.links()
-            if self._end(node, name, taken) == role
-        ]
-        yield from self._walk(starts, role)
+    def by_what_they_feed(self) -> Iterator[tuple[NodeInput, PlainName]]:
+        """Yield the texts that end in a positive conditioning, then those of a negative one."""
+        starts: dict[str | None, list[NodeLink]] = {PROMPT: [], NEGATIVE: [], None: []}
+        for node in self._graph.nodes.values():
+            for name, taken in node.links():
+                starts[self._end(node, name, taken)].append(taken)
+        for role in (PROMPT, NEGATIVE):
+            yield from self._walk(starts[role], role)
 
     def by_their_inputs(self) -> Iterator[tuple[NodeInput, PlainName]]:
         """Yield the texts whose input's name says what they are, as those of API nodes."""

@@ -13,6 +13,7 @@ class; the others stay usable.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -84,8 +85,8 @@ class Branch(msgspec.Struct, frozen=True):
     inputs: tuple[InputSpec, ...]
 
 
-class InputSpec(msgspec.Struct, frozen=True):
-    """One declared input.
+class InputSpec(msgspec.Struct, frozen=True, dict=True):
+    """One declared input. What follows from its options is found once: many workflows ask for it.
 
     `type` is what a link must carry; both kinds of combo say `COMBO`. `options` is the declaration
     as it came, for what has no name here. `branches` are the inputs of each choice of a dynamic
@@ -104,13 +105,13 @@ class InputSpec(msgspec.Struct, frozen=True):
         """True if a prompt without it is refused."""
         return self.section == "required"
 
-    @property
+    @cached_property
     def widget_type(self) -> str:
         """The type that decides how a value is typed in, where it differs from the link's type."""
         found = self.options.get("widgetType")
         return found if isinstance(found, str) else self.type
 
-    @property
+    @cached_property
     def value_type(self) -> str:
         """The type of a value that is typed in: of whole and other numbers the other ones."""
         return "FLOAT" if set(self.widget_type.split(",")) == _NUMBERS else self.widget_type
@@ -125,17 +126,17 @@ class InputSpec(msgspec.Struct, frozen=True):
         """The declared default, or None."""
         return self.options.get("default")
 
-    @property
+    @cached_property
     def minimum(self) -> int | float | None:
         """The smallest number allowed."""
         return _number(self.options.get("min"))
 
-    @property
+    @cached_property
     def maximum(self) -> int | float | None:
         """The largest number allowed."""
         return _number(self.options.get("max"))
 
-    @property
+    @cached_property
     def step(self) -> int | float | None:
         """The distance between two settings of the number's widget; no rule for the value."""
         return _number(self.options.get("step"))
@@ -145,7 +146,7 @@ class InputSpec(msgspec.Struct, frozen=True):
         """The multiple to which the front end rounds a float that is typed in."""
         return _number(self.options.get("round"))
 
-    @property
+    @cached_property
     def multiline(self) -> bool:
         """True if a text has several lines."""
         return bool(self.options.get("multiline"))
@@ -155,7 +156,7 @@ class InputSpec(msgspec.Struct, frozen=True):
         """True if the front end strips comments and picks one of `{a|b}` before it sends."""
         return self.options.get("dynamicPrompts") is True
 
-    @property
+    @cached_property
     def multi_select(self) -> bool:
         """True if several choices can be taken at once."""
         return bool(self.options.get("multi_select"))
@@ -172,7 +173,7 @@ class InputSpec(msgspec.Struct, frozen=True):
         found = self.options.get("remote")
         return found if isinstance(found, dict) else None
 
-    @property
+    @cached_property
     def upload(self) -> Literal["image", "video", "audio", "file"] | None:
         """The kind of file that the choice names, where the front end offers an upload."""
         if self.options.get("image_upload") or self.options.get("animated_image_upload"):
@@ -183,7 +184,7 @@ class InputSpec(msgspec.Struct, frozen=True):
             return "audio"
         return "file" if self.options.get("file_upload") else None
 
-    @property
+    @cached_property
     def tooltip(self) -> str | None:
         """One or two sentences for people."""
         found = self.options.get("tooltip")
@@ -238,7 +239,7 @@ class OutputSpec(msgspec.Struct, frozen=True):
     match_group: str | None = None
 
 
-class NodeClass(msgspec.Struct, frozen=True):
+class NodeClass(msgspec.Struct, frozen=True, dict=True):
     """One node class: inputs in the order in which the front end lays them out, and outputs."""
 
     name: str
@@ -264,11 +265,12 @@ class NodeClass(msgspec.Struct, frozen=True):
 
     def input(self, name: str) -> InputSpec | None:
         """Return the declared input of that name (not those that a choice brings)."""
-        # Asked for each input of each node: a loop takes half as long as a generator.
-        for spec in self.inputs:
-            if spec.name == name:
-                return spec
-        return None
+        return self._by_name.get(name)
+
+    @cached_property
+    def _by_name(self) -> dict[str, InputSpec]:
+        # Of two with one name the first counts.
+        return {spec.name: spec for spec in reversed(self.inputs)}
 
     def declares(self, name: str) -> bool:
         """True if the server knows the input; `format.codec` belongs to `format`."""
