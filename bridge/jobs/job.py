@@ -1,11 +1,13 @@
 """A job, as the queue holds it and as the journal keeps it.
 
 `Job` is light: ten thousand of them wait in memory. What is needed only to run one, its `Plan`
-with the whole prompt, stays in the journal until its turn.
+with the whole prompt, stays in the journal until its turn. Nor does the garbage collector know of
+them (`gc=False`; none is part of a cycle): it stops the event loop while it looks at all it knows.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -45,7 +47,7 @@ class JobSinks(Struct, frozen=True):
     webhooks: list[ResultReceiver] = []
 
 
-class Envelope(Struct, frozen=True, omit_defaults=True):
+class Envelope(Struct, frozen=True, omit_defaults=True, gc=False):
     """The part of a request that is echoed, or that says how to answer.
 
     `correlation` is MQTT's Correlation Data, bytes as they came. A job of a set has that one's id,
@@ -65,8 +67,8 @@ class Envelope(Struct, frozen=True, omit_defaults=True):
     preview: bool = False
     profile: Profile | None = None
     show: str | None = None
-    put: list[OutputSink] = []
-    webhooks: list[ResultReceiver] = []
+    put: Sequence[OutputSink] = ()
+    webhooks: Sequence[ResultReceiver] = ()
     set_id: str | None = None
     set_index: int | None = None
 
@@ -137,7 +139,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
         return any(len(media.blobs) < len(media.items) for media in self.media)
 
 
-class Job(Struct, kw_only=True):
+class Job(Struct, kw_only=True, gc=False):
     """A job that has not ended. `attempt` counts its starts at a ComfyUI.
 
     No job that was accepted later may pass one that is `ordered`. Of those of a client with the

@@ -168,6 +168,6 @@ def envelope(submission: Submission, sinks: JobSinks = NO_SINKS) -> Envelope:
         preview=submit.preview,
         profile=profile.read(submit.output),
         show=or_none(submit.show),
-        put=sinks.put,
-        webhooks=sinks.webhooks,
+        put=tuple(sinks.put),
+        webhooks=tuple(sinks.webhooks),
     )

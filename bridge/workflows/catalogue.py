@@ -25,7 +25,7 @@ from bridge.workflows.replacements import Replacements
 MAX_KNOWN = 10_000
 
 
-class Needs(Struct, frozen=True, array_like=True):
+class Needs(Struct, frozen=True, array_like=True, gc=False):
     """A prompt's needs: node classes, and choices `(class, input, value)`, both sorted."""
 
     classes: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ class Withdrawal(Struct, frozen=True):
     error: BridgeError | None = None
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """`instance` is the ComfyUI at which an attempt runs or ran last; None where none did.
 
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
