@@ -244,7 +244,7 @@ JOURNAL: tuple[Mutant, ...] = (
         old="    if forgotten:\n",
         new="    if False:\n",
         guarantee="a client that was forgotten gets higher numbers than before",
-        tests=("tests/jobs/test_journal.py",),
+        tests=("tests/jobs/test_sweep.py",),
     ),
     Mutant(
         name="packet-id-of-another",
