@@ -16,7 +16,7 @@ from tests.bench.turns import Side, take_turns
 
 SIZES = (1024, 2048)
 JOBS = 4
-AIM = Aim(1.0)
+AIM = Aim(0.9)
 MEMORY = Aim(1.2)
 _MB = 1e6
 
