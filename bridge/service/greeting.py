@@ -1,4 +1,4 @@
-"""The lines that a bridge prints once it is ready: its parts, and what can be done with it."""
+"""The lines that a bridge prints once it is ready: its parts, and what it can do."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOOK_EVERY_S = 0.25
 _PATIENCE_S = 15.0
 
 
-class Parts(Struct, frozen=True):
-    """The state of a bridge's parts at one moment.
+class Readiness(Struct, frozen=True):
+    """What a bridge waits for before it is ready, at one moment.
 
     `comfyuis` are the states by name, `addresses` those of attached ones, `workflows` those that
     were read, `broken` the files that could not be; `page` is the address of the page, if there is
@@ -45,52 +45,52 @@ class Parts(Struct, frozen=True):
         )
 
 
-async def greet(look: Callable[[], Parts], *, patience_s: float = _PATIENCE_S) -> None:
+async def greet(look: Callable[[], Readiness], *, patience_s: float = _PATIENCE_S) -> None:
     """Log a greeting once the bridge is ready for the first time, and before what it waits for."""
     began = time.monotonic()
     reported = False
-    parts = look()
-    while not parts.ready:
+    readiness = look()
+    while not readiness.ready:
         if not reported and time.monotonic() - began >= patience_s:
             reported = True
-            for line in obstacles(parts):
+            for line in obstacles(readiness):
                 log.warning("%s", line)
         await asyncio.sleep(_LOOK_EVERY_S)
-        parts = look()
-    for line in lines(parts, time.monotonic() - began):
+        readiness = look()
+    for line in lines(readiness, time.monotonic() - began):
         log.info("%s", line)
 
 
-def obstacles(parts: Parts) -> Iterator[str]:
+def obstacles(readiness: Readiness) -> Iterator[str]:
     """Return what a bridge that is not ready waits for, line by line. Pure."""
-    if not parts.connected:
-        yield f"not ready yet: no connection to the broker, {parts.broker}"
-    usable = [name for name, state in parts.comfyuis.items() if state.usable]
+    if not readiness.connected:
+        yield f"not ready yet: no connection to the broker, {readiness.broker}"
+    usable = [name for name, state in readiness.comfyuis.items() if state.usable]
     if not usable:
-        for name, state in parts.comfyuis.items():
-            where = ", ".join(filter(None, (name, parts.addresses.get(name))))
+        for name, state in readiness.comfyuis.items():
+            where = ", ".join(filter(None, (name, readiness.addresses.get(name))))
             why = state.last_error or f"ComfyUI is {state.state}"
             yield f"not ready yet: {why} ({where})"
-    elif parts.connected:
+    elif readiness.connected:
         yield f"not ready yet: the nodes of ComfyUI {', '.join(usable)} are being read"
     yield "`comfy2mqtt doctor` tests each part, and says what to do"
 
 
-def lines(parts: Parts, seconds: float) -> Iterator[str]:
+def lines(readiness: Readiness, seconds: float) -> Iterator[str]:
     """Return the greeting, line by line. Pure."""
-    yield f"broker: {parts.broker}"
-    for name, state in parts.comfyuis.items():
+    yield f"broker: {readiness.broker}"
+    for name, state in readiness.comfyuis.items():
         version = f" {state.version}" if state.version else ""
         yield f"ComfyUI {name}{version}: {state.state}"
-    able = [each.name for each in parts.workflows if each.runnable and not each.forbidden]
+    able = [each.name for each in readiness.workflows if each.runnable and not each.forbidden]
     yield f"workflows that can run: {', '.join(able) or 'none'}"
-    for each in parts.workflows:
+    for each in readiness.workflows:
         if each.forbidden:
             yield f"workflow {each.name} is not allowed: {', '.join(each.forbidden)}"
         elif each.runnable is False and each.missing is not None:
             yield f"workflow {each.name} cannot run: {why_not_runnable(each.name, each.missing)}"
-    if parts.broken:
-        yield f"files that are no workflows: {parts.broken}; `comfy2mqtt doctor` says which"
-    if parts.page is not None:
-        yield f"page: {parts.page}"
+    if readiness.broken:
+        yield f"files that are no workflows: {readiness.broken}; `comfy2mqtt doctor` says which"
+    if readiness.page is not None:
+        yield f"page: {readiness.page}"
     yield f"ready in {seconds:.0f} s"

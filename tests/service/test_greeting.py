@@ -10,7 +10,7 @@ import pytest
 from bridge.comfyui.state import InstanceState
 from bridge.config import Config
 from bridge.contract.retained import Missing, MissingChoice
-from bridge.service.greeting import Parts, greet, lines, obstacles
+from bridge.service.greeting import Readiness, greet, lines, obstacles
 from bridge.service.public_urls import page_address
 from bridge.workflows.library import Library
 from bridge.workflows.nodes import NodeRules
@@ -37,7 +37,7 @@ def test_a_bridge_says_what_it_has_and_what_can_run(workflow: Workflow) -> None:
     lacks = msgspec.structs.replace(workflow, name="txt2img", missing=model)
     odd = msgspec.structs.replace(workflow, name="odd", missing=Missing(nodes=["Rare"]))
     denied = msgspec.structs.replace(workflow, name="denied", forbidden=("Shell",))
-    parts = Parts(
+    readiness = Readiness(
         "mqtt://h:1883",
         connected=True,
         comfyuis={"main": READY},
@@ -45,8 +45,8 @@ def test_a_bridge_says_what_it_has_and_what_can_run(workflow: Workflow) -> None:
         broken=1,
         page="http://127.0.0.1:8090/",
     )
-    assert parts.ready
-    assert list(lines(parts, 9.2)) == [
+    assert readiness.ready
+    assert list(lines(readiness, 9.2)) == [
         "broker: mqtt://h:1883",
         "ComfyUI main 0.33.0: ready",
         "workflows that can run: named",
@@ -65,10 +65,12 @@ async def test_it_waits_until_a_job_could_run(
     caplog.set_level(logging.INFO, logger="bridge.service.greeting")
     unknown = msgspec.structs.replace(workflow, missing=None)
     stages = [
-        Parts("b", connected=False, comfyuis={"main": READY}, workflows=[workflow]),
-        Parts("b", connected=True, comfyuis={"main": InstanceState("starting", 0.0)}, workflows=[]),
-        Parts("b", connected=True, comfyuis={"main": READY}, workflows=[unknown]),
-        Parts("b", connected=True, comfyuis={"main": READY}, workflows=[workflow]),
+        Readiness("b", connected=False, comfyuis={"main": READY}, workflows=[workflow]),
+        Readiness(
+            "b", connected=True, comfyuis={"main": InstanceState("starting", 0.0)}, workflows=[]
+        ),
+        Readiness("b", connected=True, comfyuis={"main": READY}, workflows=[unknown]),
+        Readiness("b", connected=True, comfyuis={"main": READY}, workflows=[workflow]),
     ]
     assert [each.ready for each in stages] == [False, False, False, True]
     async with asyncio.timeout(10):
@@ -82,7 +84,7 @@ async def test_what_a_bridge_waits_for_is_reported_once(
     caplog.set_level(logging.INFO, logger="bridge.service.greeting")
     away = InstanceState("unreachable", 0.0, last_error="ComfyUI cannot be reached: refused")
     states = {"main": away, "next": InstanceState("starting", 0.0)}
-    waits = Parts(
+    waits = Readiness(
         "b",
         connected=True,
         comfyuis=states,
@@ -102,7 +104,7 @@ async def test_what_a_bridge_waits_for_is_reported_once(
 
 
 def test_each_obstacle_is_named(workflow: Workflow) -> None:
-    alone = Parts("mqtt://h", connected=False, comfyuis={"main": READY}, workflows=[workflow])
+    alone = Readiness("mqtt://h", connected=False, comfyuis={"main": READY}, workflows=[workflow])
     assert next(obstacles(alone)) == "not ready yet: no connection to the broker, mqtt://h"
     unread = msgspec.structs.replace(alone, connected=True)
     assert next(obstacles(unread)) == "not ready yet: the nodes of ComfyUI main are being read"

@@ -1,0 +1,98 @@
+"""The parts for media, put together: inputs, uploads, displays, and links to outputs."""
+
+from __future__ import annotations
+
+from msgspec import UNSET
+
+from bridge.adapters.displays import Displays
+from bridge.adapters.mqtt.last_values import LastValues
+from bridge.adapters.mqtt.publisher import Publisher
+from bridge.config import Config
+from bridge.contract.errors import DependencyFailed
+from bridge.contract.sources import Url
+from bridge.contract.topics import Topics
+from bridge.jobs.dependencies import Dependencies, Sources
+from bridge.jobs.journal import Journal
+from bridge.jobs.uploads import UploadRules, Uploads
+from bridge.media.download import DownloadRules, download
+from bridge.media.extents import MediaLimits
+from bridge.media.files import Files
+from bridge.media.transcode import Transcoder
+from bridge.requests.input_media import InputMedia
+from bridge.requests.permissions import Permissions, setting
+from bridge.service.images import retained_images
+from bridge.service.public_urls import Links
+
+
+class MediaParts:
+    """The parts that read and store inputs, and that show outputs. Close `transcoder`."""
+
+    def __init__(
+        self,
+        config: Config,
+        topics: Topics,
+        *,
+        journal: Journal,
+        files: Files,
+        permissions: Permissions,
+        publisher: Publisher,
+    ) -> None:
+        """Make the parts. Raises ConfigError."""
+        self._config = config
+        self._permissions = permissions
+        self.last_values = LastValues()
+        self.transcoder = Transcoder()
+        self.dependencies = Dependencies(
+            journal,
+            files,
+            Sources(self._download, self.last_values.get),
+            self.transcoder,
+            MediaLimits(
+                config.max_input_pixels,
+                config.max_input_frames,
+                config.max_input_seconds,
+                config.max_input_unpacked,
+            ),
+        )
+        self.uploads = Uploads(
+            config.folder / "uploads",
+            journal,
+            files,
+            UploadRules(
+                config.max_upload,
+                lambda client: permissions.of(client).max_uploads,
+                config.keep_uploads_s,
+            ),
+        )
+        self.inputs = InputMedia(
+            self.dependencies, self.uploads, permissions, config.max_inline_input
+        )
+        self.links = Links.of(config, files)
+        addresses = self.links.addresses
+        self.displays = Displays(
+            config.display,
+            images=retained_images(
+                config, journal, publisher, topics.display_image, folder="displays", kind="display"
+            ),
+            publisher=publisher,
+            topics=topics,
+            rights=permissions,
+            transcoder=self.transcoder,
+            **({} if addresses is None else {"url_of": addresses.display}),
+        )
+
+    async def _download(self, client: str, wanted: Url) -> bytes:
+        """Download a URL, or its backup URL if that fails."""
+        config = self._config
+        rules = DownloadRules(
+            self._permissions.of(client).url_hosts,
+            setting(client, "url_hosts"),
+            max_bytes=config.max_upload,
+            timeout_s=config.url_timeout_s,
+        )
+        try:
+            return await download(wanted.url, rules)
+        except DependencyFailed:
+            if wanted.backup_url is UNSET:
+                raise
+        return await download(wanted.backup_url, rules)
