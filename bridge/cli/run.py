@@ -16,10 +16,10 @@ import click
 from msgspec import UNSET, Struct
 
 from bridge.cli import run_set, terminal
+from bridge.cli.destination import STANDARD_OUTPUT, destination_of, format_of
 from bridge.cli.find import answering, client_of, job_id_of, need_bridge
 from bridge.cli.progress import follow
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
-from bridge.cli.target import STANDARD_OUTPUT, format_of, target_of
 from bridge.cli.words import waiting
 from bridge.client import Client, Job, JobOutput, Set
 from bridge.config import Config
@@ -167,7 +167,7 @@ def _check(wanted: RunOptions) -> None:
         return
     if wanted.as_json and wanted.output == STANDARD_OUTPUT:
         stop("-o - and --json would both write to standard output: give one of them", WRONG_USAGE)
-    target_of(wanted.output).check()
+    destination_of(wanted.output).check()
 
 
 async def _run(
@@ -242,7 +242,7 @@ async def _conclude(job: Job, result: Result, wanted: RunOptions) -> int:
         _print_failure(result, as_json=wanted.as_json)
         return FAILED
     outputs = await job.outputs()
-    target = target_of(wanted.output)
+    target = destination_of(wanted.output)
     try:
         paths = await asyncio.to_thread(target.save, job, outputs)
     except OSError as error:

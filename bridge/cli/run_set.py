@@ -14,9 +14,9 @@ from typing import Any, NoReturn
 import click
 
 from bridge.atomicfile import write_file
+from bridge.cli.destination import STANDARD_OUTPUT, check_folder, extension_of
 from bridge.cli.progress import SetProgress
 from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
-from bridge.cli.target import STANDARD_OUTPUT, check_folder, extension_of
 from bridge.client import Job, JobOutput, Set
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import encode, or_none

@@ -88,8 +88,8 @@ class Dispatcher:
         self.on_ended: Callable[[Key], None] = lambda _: None
         # Called when jobs wait for a ComfyUI that may be held (events.Held), or none any more.
         self.on_wanted: Callable[[str, bool], None] = lambda _name, _wanted: None
-        # Called with why no job is given to a ComfyUI, when that changes (effects.ReportWithheld).
-        self.on_withheld: Callable[[str, str | None], None] = lambda _name, _why: None
+        # Called with why no job is given to a ComfyUI, when that changes (effects.ReportBlocked).
+        self.on_blocked: Callable[[str, str | None], None] = lambda _name, _why: None
         self._postponed: list[effects.Effect] = []  # until `run`
         self._leaving: dict[Key, asyncio.Future[State | None]] = {}
         # Set with each event: whoever waits for the jobs to end looks again.
@@ -352,7 +352,7 @@ class Dispatcher:
             effects.ListPrompts: self._ask_prompts,
             effects.CancelPrompt: self._cancel_prompt,
             effects.ReportDemand: self._report_wanted,
-            effects.ReportWithheld: self._report_withheld,
+            effects.ReportBlocked: self._report_blocked,
             effects.Left: self._forget,
             effects.ReportDefect: self._report,
         }
@@ -360,8 +360,8 @@ class Dispatcher:
     def _report_wanted(self, effect: effects.ReportDemand) -> None:
         self.on_wanted(effect.instance, effect.wanted)
 
-    def _report_withheld(self, effect: effects.ReportWithheld) -> None:
-        self.on_withheld(effect.instance, effect.why)
+    def _report_blocked(self, effect: effects.ReportBlocked) -> None:
+        self.on_blocked(effect.instance, effect.why)
 
     def _report(self, effect: effects.ReportDefect) -> None:
         log.error("defect in the bridge", exc_info=effect.error)

@@ -182,7 +182,7 @@ class Group:
             else:
                 self._missed |= not self.holds()
                 self._valid_until = began + self.lease_s
-                self._presence.renewed(session)
+                self._presence.lease_renewed(session)
                 # What was to be said meanwhile was not: the others might have counted us as dead.
                 self.was_silent = self._missed and self.holds()
                 self._missed = self._missed and not self.was_silent
@@ -241,9 +241,9 @@ class Group:
 
     async def _take_lock(self, ask: Ask) -> None:
         """Take the lock that shows the others that this process lives."""
-        self._presence.connecting(time.monotonic())
+        self._presence.lock_requested(time.monotonic())
         await ask(queries.HOLD_PRESENCE, (self._life,))
-        self._presence.locked()
+        self._presence.lock_acquired()
         self._beat_now.set()
 
     async def _look_at_others(self, ask: Ask) -> None:

@@ -33,7 +33,7 @@ class OutputSink(Struct, frozen=True, omit_defaults=True):
     own: bool = False
 
 
-class ResultReceiver(Struct, frozen=True, omit_defaults=True):
+class ResultWebhook(Struct, frozen=True, omit_defaults=True):
     """A receiver of the result; `own` as for an OutputSink."""
 
     url: str
@@ -44,7 +44,7 @@ class JobSinks(Struct, frozen=True):
     """The sinks of a job's outputs, and the receivers of its result."""
 
     put: list[OutputSink] = []
-    webhooks: list[ResultReceiver] = []
+    webhooks: list[ResultWebhook] = []
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -68,7 +68,7 @@ class Envelope(Struct, frozen=True, omit_defaults=True, gc=False):
     profile: Profile | None = None
     show: str | None = None
     put: Sequence[OutputSink] = ()
-    webhooks: Sequence[ResultReceiver] = ()
+    webhooks: Sequence[ResultWebhook] = ()
     set_id: str | None = None
     set_index: int | None = None
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# The others are looked at so often.
+# How often a bridge looks at the others, in seconds.
 LOOK_S = 0.5
 # A bridge counts itself as a member for so long after it asked a question that was answered by the
 # session that has its lock ...
@@ -37,9 +37,9 @@ class DeadMember(NamedTuple):
 
 
 class Presence:
-    """Until when a bridge may count itself as a member; seconds by its steady clock.
+    """Decides until when a bridge may count itself as a member: `until`, by its steady clock.
 
-    One that never asked for the lock is seen without it by nobody: its lease alone counts.
+    A bridge that never asked for the lock was never seen with it: only its lease counts.
     """
 
     def __init__(self) -> None:
@@ -49,32 +49,32 @@ class Presence:
         self._sessions = 0
         self._counts = False
 
-    def connecting(self, now: float) -> None:
-        """Note that a new session is about to ask for the lock."""
+    def lock_requested(self, now: float) -> None:
+        """Note that a new session is going to ask for the lock."""
         self.until = min(self.until, now + VALID_S)
         self.session, self._counts = None, False
 
-    def locked(self) -> None:
+    def lock_acquired(self) -> None:
         """Note that the session has the lock; it counts with the next heartbeat."""
         self._sessions += 1
         self.session = self._sessions
 
-    def renewed(self, session: int | None) -> None:
-        """Note a heartbeat that succeeded: who saw us without the lock before does not count.
+    def lease_renewed(self, session: int | None) -> None:
+        """Note that a heartbeat renewed the lease, which began when `session` had the lock.
 
-        `session` is the one that there was when it began.
+        Whoever saw this bridge without the lock before that has to look again.
         """
         if session is not None and session == self.session:
             self._counts = True
 
     def answered(self, asked: float) -> None:
-        """Note that the session has answered what it was asked then."""
+        """Note that the session answered a question that it was asked at `asked`."""
         if self._counts:
             self.until = asked + VALID_S
 
 
 class Watch:
-    """Finds out which of the others died; the times are of the watcher's steady clock."""
+    """Finds out which other members died; times are seconds by this bridge's steady clock."""
 
     def __init__(self) -> None:
         self._present: set[str] = set()
@@ -82,9 +82,9 @@ class Watch:
         self._missing: dict[str, tuple[float, float]] = {}
 
     def look(self, asked: float, answered: float, found: Iterable[MemberState]) -> list[DeadMember]:
-        """Take what a look found; returns who is to be counted as dead.
+        """Return the members to count as dead, by a look asked for and answered at these times.
 
-        Who was never seen with a lock has none: it is of an older version, or behind a pooler.
+        A member never seen with a lock has none: it is of an older version, or behind a pooler.
         """
         dead = []
         present, missing = self._present, self._missing

@@ -18,7 +18,7 @@ from bridge.contract.errors import BadRequest, BridgeError
 from bridge.contract.messages import Submit, or_none
 from bridge.contract.sinks import Put
 from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarget
-from bridge.jobs.job import JobSinks, OutputSink, ResultReceiver
+from bridge.jobs.job import JobSinks, OutputSink, ResultWebhook
 from bridge.media.download import Reach
 from bridge.requests.permissions import Permissions, setting
 from bridge.workflows.sidecar import SinkRules
@@ -57,7 +57,7 @@ class Sinks:
             _once([each for sinks in found for each in sinks.webhooks]),
         )
 
-    def check(self, client: str, sink: OutputSink | ResultReceiver, target: Target) -> Reach:
+    def check(self, client: str, sink: OutputSink | ResultWebhook, target: Target) -> Reach:
         """Check that a target may be used now; returns where a request to it may reach.
 
         Raises BadRequest for a folder that there is none of, and Forbidden.
@@ -97,13 +97,13 @@ class Sinks:
             put.append(sink)
         if submit.webhook is UNSET:
             return JobSinks(put)
-        hook = ResultReceiver(submit.webhook.url)
+        hook = ResultWebhook(submit.webhook.url)
         self.check(client, hook, targets.read_http(hook.url, "webhook.url"))
         return JobSinks(put, [hook])
 
     def _own(self, puts: Sequence[Put], webhook: str | None) -> JobSinks:
         put = [OutputSink(each.url, or_none(each.output), each.headers, own=True) for each in puts]
-        return JobSinks(put, [] if webhook is None else [ResultReceiver(webhook, own=True)])
+        return JobSinks(put, [] if webhook is None else [ResultWebhook(webhook, own=True)])
 
     def _of_table(self, number: int, table: Sink) -> JobSinks:
         where = f"sink[{number}]"
@@ -112,7 +112,7 @@ class Sinks:
         try:
             if table.webhook is not None:
                 targets.read_http(table.webhook, f"{where}.webhook")
-                return JobSinks([], [ResultReceiver(table.webhook, own=True)])
+                return JobSinks([], [ResultWebhook(table.webhook, own=True)])
             sink = OutputSink(table.put or "", table.output, table.headers, own=True)
             target = targets.read(sink.url, f"{where}.put")
             self._check_headers(target, table.headers, f"{where}.headers")

@@ -67,7 +67,7 @@ class BridgeInfoPublisher:
         self._config = config
         self._permissions = permissions
         self._retained = retained
-        dispatcher.on_withheld = retained.withhold
+        dispatcher.on_blocked = retained.set_blocked
         self._dispatcher = dispatcher
         self._instances = instances
         self._info: BridgeInfo | None = None

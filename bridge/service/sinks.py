@@ -10,7 +10,7 @@ from bridge.adapters.mqtt.sinks import TopicSink
 from bridge.config import Config, shared_key
 from bridge.contract import targets
 from bridge.contract.topics import Topics
-from bridge.jobs.job import ResultReceiver
+from bridge.jobs.job import ResultWebhook
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.media.download import Reach
@@ -61,7 +61,7 @@ class SinkParts:
 
     def _reach(self, hook: PendingWebhook) -> Reach:
         target = targets.read_http(hook.url, "webhook")
-        return self.rules.check(hook.client, ResultReceiver(hook.url, hook.own), target)
+        return self.rules.check(hook.client, ResultWebhook(hook.url, hook.own), target)
 
     async def run(self) -> None:
         """Send webhooks until cancelled, and then write no more files."""

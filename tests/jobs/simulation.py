@@ -176,7 +176,7 @@ class Bridge:
         for effect in done:
             if isinstance(effect, effects.ReportDefect):
                 raise effect.error
-            if not isinstance(effect, effects.ReportWithheld):  # for other bridges alone
+            if not isinstance(effect, effects.ReportBlocked):  # for other bridges alone
                 self._carry_out(effect)
         if self.core.must_schedule:
             self.handle(events.Schedule())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs.job import Envelope, ResultReceiver
+from bridge.jobs.job import Envelope, ResultWebhook
 from bridge.jobs.journal import Journal, webhooks
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import KEPT_PICTURE, PICTURE, draft
@@ -13,7 +13,7 @@ from tests.jobs.drafts import KEPT_PICTURE, PICTURE, draft
 RESULT = Numbered(b'{"n":', b"}")
 
 
-async def end(journal: Journal, job_id: str, *hooks: ResultReceiver, client: str = "alice") -> None:
+async def end(journal: Journal, job_id: str, *hooks: ResultWebhook, client: str = "alice") -> None:
     key = Key(client, job_id)
     await journal.accept(draft(job_id, client, envelope=Envelope(webhooks=[*hooks])), 1.0)
     new = webhooks.new("job", key, "failed", hooks, now=2.0, shown=1_700_000_000.0)
@@ -21,8 +21,8 @@ async def end(journal: Journal, job_id: str, *hooks: ResultReceiver, client: str
 
 
 async def test_a_webhook_waits_until_it_was_sent(journal: Journal) -> None:
-    await end(journal, "j1", ResultReceiver("https://h/1"), ResultReceiver("https://h/2", own=True))
-    await end(journal, "j2", ResultReceiver("https://h/3"), client="bob")
+    await end(journal, "j1", ResultWebhook("https://h/1"), ResultWebhook("https://h/2", own=True))
+    await end(journal, "j2", ResultWebhook("https://h/3"), client="bob")
     assert await journal.webhooks.due(1.0, (), 9) == []
     found = await journal.webhooks.due(2.0, (), 9)
     assert {(each.client, each.name, each.url, each.own) for each in found} == {
@@ -49,7 +49,7 @@ async def test_of_a_client_only_so_many_wait(
 ) -> None:
     monkeypatch.setattr(webhooks, "MOST_OF_CLIENT", 2)
     for number in range(4):
-        await end(journal, f"j{number}", ResultReceiver("https://h/"))
+        await end(journal, f"j{number}", ResultWebhook("https://h/"))
     assert len(await journal.webhooks.due(2.0, (), 9)) == 2
 
 

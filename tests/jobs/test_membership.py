@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from bridge.contract.numbering import Numbered
 from bridge.jobs.database import Fenced, Transaction
-from bridge.jobs.job import Blob, Job, MediaInput, ResultReceiver
+from bridge.jobs.job import Blob, Job, MediaInput, ResultWebhook
 from bridge.jobs.journal import AlreadyEnded, queries, webhooks
 from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
@@ -371,7 +371,7 @@ async def test_what_has_to_look_first_waits_as_often_as_the_page_says(
     waiting = (await journal.accept(draft("j3", plan=waits_for_a_job("j1")), 1000.0)).record.job
     assert await waits(journal.released(waiting, plan, media)) == 3 + 1
     assert await waits(journal.requeued(job)) == 3
-    hook = ResultReceiver("https://example.com/hook")
+    hook = ResultWebhook("https://example.com/hook")
     hooks = webhooks.new("job", job.key, "failed", [hook], now=2000.0, shown=2000.0)
     ended = journal.finish(
         job.key, state="failed", result=Numbered(b"", b""), now=2000.0, hooks=hooks

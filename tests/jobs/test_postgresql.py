@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from bridge.contract.numbering import Numbered
 from bridge.jobs.database import DatabaseError, probe
 from bridge.jobs.database.postgresql import in_dialect, name_of
-from bridge.jobs.job import ResultReceiver
+from bridge.jobs.job import ResultWebhook
 from bridge.jobs.journal import AlreadyEnded, Journal, webhooks
 from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.queue import Key
@@ -190,7 +190,7 @@ async def test_an_outcome_that_was_lost_is_none_if_another_bridge_was_faster(
 
 
 async def end(journal: Journal, key: Key, *, hooks: bool) -> bytes:
-    new = webhooks.new("job", key, "succeeded", [ResultReceiver("https://h/")], now=2.0, shown=2.0)
+    new = webhooks.new("job", key, "succeeded", [ResultWebhook("https://h/")], now=2.0, shown=2.0)
     return await journal.finish(
         key,
         state="succeeded",

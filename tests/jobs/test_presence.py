@@ -82,7 +82,7 @@ class World:
         self.leftover = self.held
         self.alive, self.locked, self.told = True, False, False
         self.question = None
-        self.presence.connecting(0.0)
+        self.presence.lock_requested(0.0)
         return True
 
     def _ends(self) -> bool:
@@ -98,7 +98,7 @@ class World:
             return self.alive
         if not self.told:
             self.told = True
-            self.presence.locked()
+            self.presence.lock_acquired()
         elif self.question is None:
             self.question = (0.0, False)
         elif not self.question[1]:
@@ -118,7 +118,7 @@ class World:
                 return False  # it is refused, and ends
             self.row += 1.0
         else:
-            self.presence.renewed(self.beat[0])
+            self.presence.lease_renewed(self.beat[0])
             self.beat = None
         return True
 
@@ -223,14 +223,14 @@ def test_who_never_had_a_lock_is_not_gone() -> None:
 
 def test_a_bridge_takes_itself_for_a_member_while_its_session_answers() -> None:
     presence = Presence()
-    presence.connecting(0.0)
+    presence.lock_requested(0.0)
     assert presence.until == VALID_S
-    presence.locked()
+    presence.lock_acquired()
     presence.answered(0.2)
     assert presence.until == VALID_S  # the heartbeat is yet to come
-    presence.renewed(presence.session)
+    presence.lease_renewed(presence.session)
     presence.answered(5.0)
     assert presence.until == 5.0 + VALID_S
-    presence.connecting(5.5)  # the session ended
+    presence.lock_requested(5.5)  # the session ended
     presence.answered(5.6)
     assert presence.until == 5.0 + VALID_S

@@ -16,7 +16,7 @@ FIRST_USE: tuple[Mutant, ...] = (
     Mutant(
         name="job-for-an-unusable-place",
         file="bridge/cli/run.py",
-        old="    target_of(wanted.output).check()\n",
+        old="    destination_of(wanted.output).check()\n",
         new="",
         guarantee="a job is not sent where what it gives cannot be written",
         tests=("tests/cli/test_outputs.py", "tests/cli/test_mistakes.py"),

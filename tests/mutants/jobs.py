@@ -137,7 +137,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="newer-job-replaced",
-        file="bridge/jobs/core/replacement.py",
+        file="bridge/jobs/core/latest_wins.py",
         old="sorted((known, job), key=lambda each: each.seq)",
         new="sorted((known, job), key=lambda each: -each.seq)",
         guarantee="of jobs with one word of replace the newest is run",

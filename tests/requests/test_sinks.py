@@ -10,7 +10,7 @@ from bridge.contract import targets
 from bridge.contract.errors import BadRequest, Forbidden, QuotaExceeded
 from bridge.contract.messages import Submit
 from bridge.contract.sinks import Put, Webhook
-from bridge.jobs.job import JobSinks, ResultReceiver
+from bridge.jobs.job import JobSinks, ResultWebhook
 from bridge.jobs.job import OutputSink as JobSink
 from bridge.jobs.queue import Key
 from bridge.requests.permissions import Permissions
@@ -83,7 +83,7 @@ def test_a_host_that_is_named_in_full_may_be_private() -> None:
 def test_a_webhook_is_held_to_the_same_rights() -> None:
     submit = asked(webhook=Webhook(url="https://a.example.com/hook"))
     found = sinks().of("alice", "w", NOTHING, submit)
-    assert found.webhooks == [ResultReceiver("https://a.example.com/hook")]
+    assert found.webhooks == [ResultWebhook("https://a.example.com/hook")]
     with pytest.raises(Forbidden):
         sinks().of("alice", "w", NOTHING, asked(webhook=Webhook(url="http://127.0.0.1/hook")))
     with pytest.raises(BadRequest):
@@ -112,7 +112,7 @@ def test_what_a_sidecar_or_a_setting_says_needs_no_right() -> None:
         JobSink("http://10.0.0.1/x", headers={"A": "b"}, own=True),
         JobSink("folder:private", own=True),
     ]
-    assert found.webhooks == [ResultReceiver("http://h/", own=True)]
+    assert found.webhooks == [ResultWebhook("http://h/", own=True)]
     target = targets.read("http://10.0.0.1/x")
     assert sinks().check("bob", found.put[0], target).hosts == ("10.0.0.1",)
 
@@ -161,7 +161,7 @@ async def test_a_request_carries_its_sinks_and_may_be_sent_again_with_new_signat
         await stand.submitted("j1", put=put, webhook=hook)
         envelope = (await stand.journal.get(Key("alice", "j1"))).job.envelope
         assert envelope.put == [JobSink(url, headers={"A": "b"})]
-        assert envelope.webhooks == [ResultReceiver(hook["url"])]
+        assert envelope.webhooks == [ResultWebhook(hook["url"])]
         again = await stand.submitted("j1", put=[{"url": "https://a.example.com/x?sig=2"}])
         assert again["duplicate"]
 

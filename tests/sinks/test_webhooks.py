@@ -11,7 +11,7 @@ import pytest
 from bridge.contract.errors import Forbidden
 from bridge.contract.numbering import Numbered
 from bridge.jobs.database import Fenced
-from bridge.jobs.job import Envelope, ResultReceiver
+from bridge.jobs.job import Envelope, ResultWebhook
 from bridge.jobs.journal import Journal, webhooks
 from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.jobs.queue import Key
@@ -29,7 +29,7 @@ RESULT = Numbered(b'{"job_id":"j1","n":', b"}")
 
 async def end(journal: Journal, job_id: str, *urls: str, client: str = "alice") -> None:
     """Have a job end whose result is to be sent to some URLs."""
-    hooks = [ResultReceiver(url) for url in urls]
+    hooks = [ResultWebhook(url) for url in urls]
     await journal.accept(draft(job_id, client=client, envelope=Envelope(webhooks=hooks)), 1.0)
     now, key = journal.clock.now(), Key(client, job_id)
     new = webhooks.new("job", key, "succeeded", hooks, now=now, shown=1_700_000_000.5)

@@ -24,7 +24,7 @@ from bridge.adapters.homeassistant.device_state import ACTIVE, REFUSED, DeviceSt
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.job_updates import CLIENT, JobUpdateOrder, read_job_update
+from bridge.adapters.homeassistant.job_updates import CLIENT, JobUpdateFilter, read_job_update
 from bridge.adapters.homeassistant.releases import is_updated
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
@@ -111,7 +111,7 @@ class HomeAssistant(Extension):
         self._bridge = bridge
         self._alone = leads is None
         self._leads = leads or (lambda: True)
-        self._order = JobUpdateOrder()
+        self._updates = JobUpdateFilter()
         self._choices = choices
         self._topics = topics
         self._tree = tree
@@ -246,9 +246,9 @@ class HomeAssistant(Extension):
             await self._ended(job_id)
             return
         state = self._device_state(name)
-        if update.status is not UNSET and self._order.is_newer(job_id, update.status.n):
+        if update.status is not UNSET and self._updates.is_newer(job_id, update.status.n):
             state.status(update.status)
-        elif update.progress is not UNSET and self._order.is_running(job_id):
+        elif update.progress is not UNSET and self._updates.is_running(job_id):
             state.progress(update.progress)
         self._show(name)
 
@@ -258,7 +258,7 @@ class HomeAssistant(Extension):
             record = await until_on_disk(lambda: self._journal.get(Key(CLIENT, job_id)))
         except UnknownJob:
             return
-        if record.ended and self._order.ends(job_id):
+        if record.ended and self._updates.ends(job_id):
             result = _result(record)
             self._end(record, result)
             if result is None:
@@ -283,9 +283,9 @@ class HomeAssistant(Extension):
         for record in ended:
             self._end(record, _result(record))
         for job, n in ((record.job, record.n) for record in active):
-            if self._order.is_running(job.key.job_id):
+            if self._updates.is_running(job.key.job_id):
                 # Updates may have come meanwhile.
-                newer = self._order.is_newer(job.key.job_id, n)
+                newer = self._updates.is_newer(job.key.job_id, n)
                 known = None if newer else _states(before, job.workflow).get(job.key.job_id)
                 self._device_state(job.workflow).add(job.key.job_id, known or job.state)
         for name, device in self._devices.items():

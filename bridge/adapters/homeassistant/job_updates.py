@@ -81,26 +81,29 @@ class JobUpdatePublisher:
             self._publisher.publish(self._tree.job(workflow, key.job_id), update)
 
 
-class JobUpdateOrder:
-    """The order of updates: those of several bridges may come in another one, or twice."""
+class JobUpdateFilter:
+    """Finds the updates that are late or came before: several bridges send them.
+
+    A job's end is remembered for the last `_SHOWN` jobs that ended.
+    """
 
     def __init__(self) -> None:
         self._latest: dict[str, int] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
     def is_newer(self, job_id: str, n: int) -> bool:
-        """Take a job's state of number `n`; False if a later one, or its end, is known."""
+        """Note a job's state of number `n`; False if a later state or the end came before it."""
         if job_id in self._ended or n < self._latest.get(job_id, 0):
             return False
         self._latest[job_id] = n
         return True
 
     def is_running(self, job_id: str) -> bool:
-        """True if the end of a job is not known."""
+        """True if a job's end has not come."""
         return job_id not in self._ended
 
     def ends(self, job_id: str) -> bool:
-        """Take a job's end; False if it is known already."""
+        """Note a job's end; False if it came before."""
         self._latest.pop(job_id, None)
         if job_id in self._ended:
             return False

@@ -60,7 +60,7 @@ class Retained:
         self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
         # Why no job is given to each ComfyUI of ours, where that is so.
-        self._withheld: dict[str, str | None] = {}
+        self._blocked: dict[str, str | None] = {}
         self._clustered = leads is not None
         self._member = member
         # In a cluster this bridge's own, and those of the other bridges by their names.
@@ -88,16 +88,16 @@ class Retained:
         """Publish the state of a ComfyUI."""
         self._set(self._topics.comfyui(name), self.with_held(name, state))
 
-    def withhold(self, name: str, why: str | None) -> None:
+    def set_blocked(self, name: str, why: str | None) -> None:
         """Publish why no job is given to a ComfyUI; None: jobs are given."""
-        self._withheld[name] = why
+        self._blocked[name] = why
         published = self._present.get(self._topics.comfyui(name))
         if isinstance(published, ComfyUIState):
             self.comfyui(name, published)
 
     def with_held(self, name: str, state: ComfyUIState) -> ComfyUIState:
         """Return a ComfyUI's state with why no job is given to it."""
-        return replace(state, held=or_unset(self._withheld.get(name)))
+        return replace(state, held=or_unset(self._blocked.get(name)))
 
     def gpu(self, lease: GpuLease, lasts_s: float | None) -> None:
         """Publish who has a GPU; a broker drops it after `lasts_s`, None: never."""

@@ -184,13 +184,13 @@ class Book:
         goes_on_elsewhere = not self.paused and self.elsewhere()[0] > 0
         return None if goes_on_elsewhere else self.held_here
 
-    def why_withheld(self, member: Member) -> str | None:
+    def why_blocked(self, member: Member) -> str | None:
         """Return why no job is given to a ComfyUI, whatever its state, unless all is paused."""
         if self.stopping:
             return "belongs to a bridge that stops"
         if self.stuck:
             return "waits until the outcomes of its jobs can be stored"
-        return member.why_withheld
+        return member.why_blocked
 
     def outlook(self, job: Job) -> tuple[int | None, float | None]:
         """Return the number of jobs before this one, and the seconds until it will have ended.
@@ -258,4 +258,4 @@ def _away_elsewhere(state: ComfyUIState | None) -> str:
 
 def _away(member: Member) -> str:
     """Return why a ComfyUI takes no jobs."""
-    return member.why_withheld or _AWAY.get(member.availability.state, "takes no jobs")
+    return member.why_blocked or _AWAY.get(member.availability.state, "takes no jobs")

@@ -27,9 +27,9 @@ from bridge.jobs.core import effects, events
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.deadlines import Deadlines
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
+from bridge.jobs.core.latest_wins import LatestWins
 from bridge.jobs.core.pool import CanRun, Member, Pool
 from bridge.jobs.core.reasons import Reasons
-from bridge.jobs.core.replacement import NewestJobs
 from bridge.jobs.counters import Counters
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
@@ -78,7 +78,7 @@ class Core:
         self._limits = limits
         self._alone = alone
         self._deadlines = Deadlines()
-        self._replacement = NewestJobs()
+        self._latest_wins = LatestWins()
         self._reasons = Reasons(self.book, alone=alone)
         self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
         self._gated = False
@@ -232,14 +232,14 @@ class Core:
         self.book.remove(entry)
         self._look_if_changed(was_stuck=was_stuck)
         self._reasons.forget(job.key)
-        self._replacement.forget(job)
+        self._latest_wins.forget(job)
         self._do(effects.Left(job.key, outcome))
         # Nobody may be left that wants a ComfyUI.
         self.must_schedule |= self._gated
 
     def _replace(self, entry: Entry) -> None:
         """Cancel the older of two jobs of which only the newest is wanted."""
-        pair = self._replacement.add(entry.job)
+        pair = self._latest_wins.add(entry.job)
         if pair is None:
             return
         older, newer = self.book.entries[pair[0].key], pair[1].key.job_id
@@ -369,10 +369,10 @@ class Core:
         for member in self.book.pool:
             if member.gated:
                 self._report_wanted(member)
-            why = self.book.why_withheld(member)
-            if why != member.withheld:
-                member.withheld = why
-                self._do(effects.ReportWithheld(member.name, why))
+            why = self.book.why_blocked(member)
+            if why != member.blocked:
+                member.blocked = why
+                self._do(effects.ReportBlocked(member.name, why))
 
     def _report_wanted(self, member: Member) -> None:
         waits = not self.book.starts_nothing and self.book.pool.wanted(member, self.book.queue)

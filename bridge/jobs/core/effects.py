@@ -111,16 +111,16 @@ class CancelPrompt(Struct, frozen=True):
 
 
 class ReportDemand(Struct, frozen=True):
-    """Jobs wait for a ComfyUI that may be held, or are there; or not any more. Not answered."""
+    """Report whether a ComfyUI that hooks may hold has jobs, there or waiting. Not answered."""
 
     instance: str
     wanted: bool
 
 
-class ReportWithheld(Struct, frozen=True):
-    """A ComfyUI is given no jobs, whatever its state, for another reason than before.
+class ReportBlocked(Struct, frozen=True):
+    """Report that the reason changed for which a ComfyUI gets no jobs, apart from its state.
 
-    `why` is a phrase that follows its name; None: jobs are given. Not answered.
+    `why` is a phrase that follows its name; None: it gets jobs. Not answered.
     """
 
     instance: str
@@ -155,6 +155,6 @@ Effect: TypeAlias = (
     | ListPrompts
     | CancelPrompt
     | ReportDemand
-    | ReportWithheld
+    | ReportBlocked
     | Left
 )

@@ -64,7 +64,7 @@ class Member:
         self.gated = False
         self.wanted = False
         # Why it is given no jobs, as that was reported last.
-        self.withheld: str | None = None
+        self.blocked: str | None = None
         self._rest_s = REST_FIRST_S
         # It ended under a job, and none has succeeded there since.
         self._one_at_a_time = False
@@ -84,7 +84,7 @@ class Member:
         return self.usable and self.held is None
 
     @property
-    def why_withheld(self) -> str | None:
+    def why_blocked(self) -> str | None:
         """The reason for which it is given no jobs though it may be ready: it follows its name."""
         if self.held is not None:
             return f"waits for {self.held}"

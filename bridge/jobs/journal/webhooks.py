@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from bridge.contract.messages import State
 from bridge.jobs.database import Database, Transaction
-from bridge.jobs.job import ResultReceiver
+from bridge.jobs.job import ResultWebhook
 from bridge.jobs.journal import queries, touched
 from bridge.jobs.queue import Key
 
@@ -44,7 +44,7 @@ class NewHooks(Struct, frozen=True):
 
     key: Key
     ids: tuple[str, ...]
-    hooks: Sequence[ResultReceiver]
+    hooks: Sequence[ResultWebhook]
     type: str
     at: str
     now: float
@@ -59,7 +59,7 @@ class NewHooks(Struct, frozen=True):
 
 
 def new(
-    kind: str, key: Key, state: State, hooks: Sequence[ResultReceiver], *, now: float, shown: float
+    kind: str, key: Key, state: State, hooks: Sequence[ResultWebhook], *, now: float, shown: float
 ) -> NewHooks:
     """Return the webhooks of a `job` or `set` in its last state.
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.adapters.homeassistant.job_updates import JobUpdate, JobUpdateOrder, read_job_update
+from bridge.adapters.homeassistant.job_updates import JobUpdate, JobUpdateFilter, read_job_update
 from bridge.contract.messages import JobStatus, encode
 
 
@@ -13,7 +13,7 @@ def test_updates_of_another_version_or_of_nobody_are_none() -> None:
 
 
 def test_what_comes_late_or_twice_changes_nothing() -> None:
-    order = JobUpdateOrder()
+    order = JobUpdateFilter()
     assert order.is_newer("j1", 2)
     assert not order.is_newer("j1", 1)
     assert order.is_newer("j1", 3)
@@ -26,7 +26,7 @@ def test_what_comes_late_or_twice_changes_nothing() -> None:
 
 
 def test_no_more_ends_are_remembered_than_come_twice() -> None:
-    order = JobUpdateOrder()
+    order = JobUpdateFilter()
     for index in range(5000):
         order.ends(f"j{index}")
     assert order.is_running("j0")

@@ -195,11 +195,11 @@ def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
 
 def test_a_comfyui_that_is_given_no_jobs_says_so_and_is_no_place_for_others() -> None:
     made, publisher = retained(leads=True)
-    made.withhold("a-x", "waits for hook 'llm'")  # before its state is known
+    made.set_blocked("a-x", "waits for hook 'llm'")  # before its state is known
     assert publisher.calls == []
     made.comfyui("a-x", state())
     made.comfyui("a-x", state("busy"))
-    made.withhold("a-x", None)
+    made.set_blocked("a-x", None)
     found = [or_none(message.held) for _, message in publisher.calls]
     assert found == ["waits for hook 'llm'"] * 2 + [None]
     changes: list[tuple[int, int]] = []

@@ -139,9 +139,9 @@ def test_what_runs_at_one_that_is_held_is_adopted_and_nothing_more_given() -> No
     assert core.started() == [("new", "main")]
 
 
-def withheld(core: Rig) -> list[str | None]:
+def blocked(core: Rig) -> list[str | None]:
     """Return what was said to other bridges since the last look: why there is no place here."""
-    found = [each.why for each in core.wanted(effects.ReportWithheld)]
+    found = [each.why for each in core.wanted(effects.ReportBlocked)]
     core.done = []
     return found
 
@@ -160,17 +160,17 @@ def stick(core: Rig) -> list[Key]:
 def test_others_learn_that_a_comfyui_which_is_given_no_jobs_is_no_place() -> None:
     core = Rig("main", alone=False)
     core.ready("main")
-    assert withheld(core) == []
+    assert blocked(core) == []
     hold(core, "main")
-    assert withheld(core) == ["waits for hook 'llm'"]
+    assert blocked(core) == ["waits for hook 'llm'"]
     hold(core, "main", None)
-    assert withheld(core) == [None]
+    assert blocked(core) == [None]
     keys = stick(core)
-    assert withheld(core) == ["waits until the outcomes of its jobs can be stored"]
+    assert blocked(core) == ["waits until the outcomes of its jobs can be stored"]
     core.tell(events.Finished(keys[0]))
-    assert withheld(core) == [None]
+    assert blocked(core) == [None]
     core.tell(events.Draining())
-    assert withheld(core) == ["belongs to a bridge that stops"]
+    assert blocked(core) == ["belongs to a bridge that stops"]
 
 
 def test_a_bridge_that_can_store_no_outcome_leaves_the_jobs_to_those_that_can() -> None:

@@ -1,20 +1,20 @@
-"""Jobs of which only the newest is wanted. Pure."""
+"""Jobs that a newer one replaces: those with the same word in `replace`. Pure."""
 
 from __future__ import annotations
 
 from bridge.jobs.job import Job
 
 
-class NewestJobs:
-    """The newest job of each client and word of `replace`."""
+class LatestWins:
+    """The newest job of each client and `replace` word."""
 
     def __init__(self) -> None:
         self._newest: dict[tuple[str, str], Job] = {}
 
     def add(self, job: Job) -> tuple[Job, Job] | None:
-        """Add a job; returns the older and the newer one of two that share a word.
+        """Add a job. If another one has its word, return both: first the older, then the newer.
 
-        A job that comes back from a ComfyUI may be the older one.
+        The job added may be the older one, if it returns from a ComfyUI.
         """
         if job.replace is None:
             return None
@@ -27,7 +27,7 @@ class NewestJobs:
         return older, newer
 
     def forget(self, job: Job) -> None:
-        """Forget a job that left."""
+        """Forget a job that left the book."""
         if job.replace is None:
             return
         word = (job.key.client, job.replace)

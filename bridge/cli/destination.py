@@ -1,4 +1,4 @@
-"""The target of `-o` for a job's outputs: a folder, a file, or standard output.
+"""Where `-o` puts a job's outputs: into a folder, a file, or standard output.
 
 `-` is standard output, what exists is what it is, a name that ends in a slash or has no extension
 is a folder to be made, and any other a file.
@@ -27,16 +27,16 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 class Destination(Protocol):
-    """A place for outputs."""
+    """A place that outputs are written to."""
 
     def check(self) -> None:
-        """End the command where nothing could be written there: before the job is sent."""
+        """End the command if nothing could be written there. Called before the job is sent."""
 
     def save(self, job: Job, outputs: Sequence[JobOutput]) -> list[Path]:
         """Write the outputs, and return their files. Blocks. Raises OSError."""
 
 
-def target_of(text: str) -> Destination:
+def destination_of(text: str) -> Destination:
     """Return the place that `-o` names."""
     if text == STANDARD_OUTPUT:
         return _StandardOutput()
@@ -48,9 +48,9 @@ def target_of(text: str) -> Destination:
 
 
 def format_of(text: str) -> Format | None:
-    """Return the form that a file's name asks images to have, None where it asks for none.
+    """Return the format to ask for by a file's extension; None for no conversion.
 
-    ComfyUI makes PNG, so that a name in `.png` asks for nothing.
+    ComfyUI makes PNG, so that `.png` needs none.
     """
     return None if text == STANDARD_OUTPUT else _FORMATS.get(Path(text).suffix.lower())
 
