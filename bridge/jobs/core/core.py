@@ -24,6 +24,7 @@ from bridge.contract.errors import (
 from bridge.contract.messages import JobStatus, State, or_none
 from bridge.jobs import job_messages
 from bridge.jobs.core import effects, events
+from bridge.jobs.core.adoption import Adoption
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.deadlines import Deadlines
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
@@ -80,7 +81,7 @@ class Core:
         self._deadlines = Deadlines()
         self._latest_wins = LatestWins()
         self._reasons = Reasons(self.book, alone=alone)
-        self._adopted_by: dict[str, str] = {}  # by prompt id, while it may be elsewhere too
+        self._adoption = Adoption(self.book)
         self._gated = False
         self.must_schedule = False
         self._now = Moment(0.0, 0.0)
@@ -194,12 +195,7 @@ class Core:
             self._do(effects.Resolve(job.key))
         else:
             if adopt:
-                entry.adopt = True
-                self.book.adopting.add(job.key)
-                member = self.book.pool.get(job.instance)
-                if member is not None and member.attached:
-                    # If that one is away for long, what became of the job is known only there.
-                    entry.pinned = member.name
+                self._adoption.add(entry)
             self._enqueue(entry)
         self._replace(entry)
 
@@ -421,14 +417,11 @@ class Core:
             lost = Lost("each bridge that ran it died", attempts=job.attempt)
             self._finish(entry, Transition.FAIL, lost)
             return
-        if entry.adopt and not all(each.asked for each in self.book.pool):
-            self._adopted_by[job.prompt_id] = member.name
         entry.phase = Phase.ACTIVE
         self._do(
             effects.StartJob(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
         )
-        entry.adopt = False
-        self.book.adopting.discard(job.key)
+        self._adoption.starts(entry, member)
 
     def _began(self, entry: Entry, _event: events.Began) -> None:
         job = entry.job
@@ -635,36 +628,14 @@ class Core:
         if not (before.usable and availability.usable):
             # Also at the start, and where it is away for another reason than before.
             self._look_at_reasons()
-        if availability.usable and not (before.usable or member.asked or member.asking):
-            if self.book.adopting or self._adopted_by:
-                member.asking = True
-                self._do(effects.ListPrompts(member.name))
-            else:
-                member.asked = True
+        if availability.usable and not before.usable:
+            self._effects += self._adoption.usable(member)
         self.must_schedule = True
 
     def _prompts_known(self, event: events.PromptsListed) -> None:
-        """Put first at a ComfyUI the prompts that it has from before this process.
-
-        What another one adopted meanwhile, because this one was away, is cancelled here.
-        """
-        member, prompt_ids = self.book.pool[event.instance], event.prompt_ids
-        member.asking = False
+        member = self.book.pool[event.instance]
+        self._effects += self._adoption.listed(member, event.prompt_ids)
         self.must_schedule = True
-        if prompt_ids is None:
-            return
-        member.asked = True
-        for key in list(self.book.adopting):
-            entry = self.book.entries[key]
-            if entry.phase is Phase.QUEUED and entry.job.prompt_id in prompt_ids:
-                self.book.dequeue(entry)
-                entry.pinned = member.name
-                self._enqueue(entry)
-        for prompt_id in prompt_ids & self._adopted_by.keys():
-            if self._adopted_by[prompt_id] != member.name:
-                self._do(effects.CancelPrompt(member.name, prompt_id))
-        if all(each.asked for each in self.book.pool):
-            self._adopted_by.clear()
 
     # -- time --
 

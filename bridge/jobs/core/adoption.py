@@ -1,0 +1,78 @@
+"""Prompts that earlier processes of the bridge left at ComfyUIs, and who runs their jobs. Pure.
+
+After a start a job may be at a ComfyUI already. Each ComfyUI is asked once for its prompts. A job
+whose prompt is there is run there; one whose ComfyUI is away is run by another one, and its prompt
+is cancelled once the first is back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from bridge.jobs.core import effects
+from bridge.jobs.core.book import Book
+from bridge.jobs.core.entry import Entry, Phase
+from bridge.jobs.core.pool import Member
+
+
+class Adoption:
+    """Knows which prompts may be at more than one ComfyUI."""
+
+    def __init__(self, book: Book) -> None:
+        self._book = book
+        # The ComfyUI that runs a prompt, by prompt id, while others were not asked for theirs.
+        self._run_by: dict[str, str] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Take a job from before this process, which may be at a ComfyUI."""
+        entry.adopt = True
+        self._book.adopting.add(entry.job.key)
+        member = self._book.pool.get(entry.job.instance)
+        if member is not None and member.attached:
+            # If that one is away for long, what became of the job is known only there.
+            entry.pinned = member.name
+
+    def starts(self, entry: Entry, member: Member) -> None:
+        """Note that a job is started at a ComfyUI."""
+        if entry.adopt and not self._all_asked:
+            self._run_by[entry.job.prompt_id] = member.name
+        entry.adopt = False
+        self._book.adopting.discard(entry.job.key)
+
+    def usable(self, member: Member) -> list[effects.Effect]:
+        """Note that a ComfyUI became usable; its prompts are listed if that can tell anything."""
+        if member.asked or member.asking:
+            return []
+        if self._book.adopting or self._run_by:
+            member.asking = True
+            return [effects.ListPrompts(member.name)]
+        member.asked = True
+        return []
+
+    def listed(self, member: Member, prompt_ids: Collection[str] | None) -> list[effects.Effect]:
+        """Pin the jobs whose prompts a ComfyUI has to it, and cancel those that another one runs.
+
+        `prompt_ids` is None if it could not be asked: it is asked again when it is usable again.
+        """
+        member.asking = False
+        if prompt_ids is None:
+            return []
+        member.asked = True
+        for key in list(self._book.adopting):
+            entry = self._book.entries[key]
+            if entry.phase is Phase.QUEUED and entry.job.prompt_id in prompt_ids:
+                self._book.dequeue(entry)
+                entry.pinned = member.name
+                self._book.enqueue(entry)
+        cancelled = [
+            effects.CancelPrompt(member.name, prompt_id)
+            for prompt_id in prompt_ids
+            if self._run_by.get(prompt_id, member.name) != member.name
+        ]
+        if self._all_asked:
+            self._run_by.clear()
+        return [*cancelled]
+
+    @property
+    def _all_asked(self) -> bool:
+        return all(each.asked for each in self._book.pool)
