@@ -21,7 +21,7 @@ PRIVATE = 0o600
 def replacing(path: Path, *, mode: int = PUBLIC, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` when the block ends without an error.
 
-    Makes the folder where there is none. Until then the file is `<name>.part-<random>` beside
+    Makes the folder if there is none. Until then the file is `<name>.part-<random>` beside
     `path`, and is deleted after an error; only a killed process leaves one. Without `overwrite`
     raises FileExistsError if somebody else has made `path` meanwhile. Raises OSError.
     """

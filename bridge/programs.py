@@ -19,7 +19,7 @@ async def running(
 
     It reads nothing from standard input. With `group` it leads a group of processes, and all that
     it has started is killed with it. `options` are those of `asyncio.create_subprocess_exec`.
-    Raises OSError and ValueError where it cannot be started. Cancelling kills it also while it is
+    Raises OSError and ValueError if it cannot be started. Cancelling kills it also while it is
     being started.
     """
     starting = asyncio.ensure_future(

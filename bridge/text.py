@@ -118,7 +118,7 @@ _LONGEST_WORD = 100
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` for a misspelt word, nothing where no known one is like it."""
+    """Return `; did you mean 'x'?` for a misspelt word, nothing if no known one is like it."""
     found = closest(word, known)
     return "" if found is None else f"; did you mean {found!r}?"
 

@@ -20,7 +20,7 @@ _NS = 1_000_000_000
 
 
 def traces() -> Trace | None:
-    """Return the maker of spans; None where nobody has started OpenTelemetry to collect them.
+    """Return the maker of spans; None if nobody has started OpenTelemetry to collect them.
 
     `opentelemetry-instrument` loads it before it loads the bridge.
     """

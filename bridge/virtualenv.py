@@ -1,4 +1,4 @@
-"""A virtual environment with pip, also where Python came without its venv parts.
+"""A virtual environment with pip, even if Python came without its venv parts.
 
 Debian and Ubuntu split `ensurepip` off into a package of its own, so that on a fresh machine
 `python3 -m venv` fails, and often no pip is there either. This file makes an environment all the

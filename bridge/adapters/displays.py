@@ -39,7 +39,7 @@ from bridge.requests.permissions import EVERYBODY, Permissions
 
 log = logging.getLogger(__name__)
 
-# Returns the address of a display's image over HTTP; None where there is none.
+# Returns the address of a display's image over HTTP; None if there is none.
 DisplayUrl = Callable[[str], str | None]
 
 

@@ -85,7 +85,7 @@ def _property(about: Mapping[str, Any]) -> dict[str, Any]:
 def missing(definition: Definition, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the schema of a form that asks for required inputs that were not given.
 
-    None where all are there, or where one of them is nothing that a person can type.
+    None if all are there, or if a person cannot type one of them.
     """
     properties = definition.inputs["properties"]
     wanted = [name for name in definition.inputs.get("required", []) if name not in arguments]

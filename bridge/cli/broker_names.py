@@ -21,7 +21,7 @@ _CLOUDS = (
 
 
 def name_of(host: str, system: Mapping[str, bytes]) -> str | None:
-    """Return a broker's name, with its version where it is known; None: it cannot be known.
+    """Return a broker's name, with its version if it is known; None: it cannot be known.
 
     `system` are the messages at `SYSTEM_FILTERS`, by topic.
     """

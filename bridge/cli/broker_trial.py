@@ -64,7 +64,7 @@ class TrialResults(Struct):
 
 
 async def try_broker(settings: Config, address: Address) -> AsyncIterator[Finding]:
-    """Yield what the broker gives, a line each. Raises MqttError where there is no connection."""
+    """Yield what the broker gives, a line each. Raises MqttError if there is no connection."""
     topics = Topics(settings.base_topic)
     name = f"doctor-{secrets.token_hex(4)}"
     connection = _connection(settings, address, topics, name)

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from bridge.cli.words import duration, size, waiting
 from bridge.text import clip, printable
 
-# So much is shown of a message, and of one value in it.
+# How many characters are shown of a message and of a value in it, and how many inputs.
 _SHOWN = 120
 _VALUE = 40
 _INPUTS = 8

@@ -1,4 +1,4 @@
-"""`comfy2mqtt demo`: a broker, a bridge, a ComfyUI and one picture, where there are none yet."""
+"""`comfy2mqtt demo`: a broker, a bridge, a ComfyUI and one picture, if there are none yet."""
 
 from __future__ import annotations
 

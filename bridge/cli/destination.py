@@ -1,4 +1,4 @@
-"""Where `-o` puts a job's outputs: into a folder, a file, or standard output.
+"""The place that `-o` gives for a job's outputs: a folder, a file, or standard output.
 
 `-` is standard output, what exists is what it is, a name that ends in a slash or has no extension
 is a folder to be made, and any other a file.
@@ -133,7 +133,7 @@ class _StandardOutput:
 
 
 def check_folder(folder: Path) -> None:
-    """Make the folder, and a file in it that is gone at once; end the command where that fails."""
+    """Make the folder, and a file in it that is gone at once; end the command if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -140,7 +140,7 @@ def _time_of(at: float) -> str:
 
 
 def explain(name: str, comfyui: ComfyUIState, *, lent: bool = False) -> Finding:
-    """Describe the state of a running bridge's ComfyUI, and what helps where it is not well.
+    """Describe the state of a running bridge's ComfyUI, and what helps if it is not well.
 
     `lent`: another program has a GPU of that bridge's.
     """

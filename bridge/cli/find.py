@@ -81,7 +81,7 @@ async def all_jobs(client: Client, states: Sequence[State] = ()) -> list[JobView
 async def job_id_of(client: Client, begun: str) -> str:
     """Return the id of the client's only job that has this id, or begins with it.
 
-    Raises UnknownJob, with what there is, where there is none, or more than one.
+    Raises UnknownJob, with what there is, if there is none, or more than one.
     """
     if not is_id(begun):
         raise UnknownJob(f"{begun!r} is no job's id: that is {ID_RULE}", job_id=begun)

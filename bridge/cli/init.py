@@ -25,7 +25,7 @@ _PORTS = 65536
 
 
 def write_settings(file: Path, *, overwrite: bool) -> None:
-    """Ask, and write the file. Ends the command where it cannot be."""
+    """Ask, and write the file. Ends the command if it cannot be."""
     if file.exists() and not overwrite:
         stop(f"{file} exists already; --overwrite replaces it", WRONG_USAGE)
     if not os.access(file.parent, os.W_OK):

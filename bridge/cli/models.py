@@ -28,7 +28,7 @@ _UNKNOWN = (
     "Which models it lacks is known once a bridge has met its ComfyUI: `comfy2mqtt workflows` and "
     "`comfy2mqtt doctor` name them, and docs/models.md says where they go"
 )
-# A line for each so many seconds, where there is no terminal.
+# A line for each so many seconds, if there is no terminal.
 _EVERY_S = 10.0
 
 

@@ -46,7 +46,7 @@ class _Response(Struct):
 
 
 async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool) -> int:
-    """Send a command, and print the answer. Raises BridgeError where it is refused."""
+    """Send a command, and print the answer. Raises BridgeError if it is refused."""
     report = await ask(settings, verb, fields)
     if as_json:
         click.echo(encode(report))
@@ -65,7 +65,7 @@ async def update(settings: Config, fields: Mapping[str, str], *, look: bool, as_
 
 
 async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
-    """Send a command, and return the answer. Raises BridgeError where it is refused."""
+    """Send a command, and return the answer. Raises BridgeError if it is refused."""
     topics = Topics(settings.base_topic)
     transaction = uuid.uuid4().hex
     async with Connection(bridge_address(settings)) as connection:

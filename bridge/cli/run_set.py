@@ -114,7 +114,7 @@ async def _saved(jobs: Set, path: Path, output: JobOutput, *, as_json: bool) -> 
 
 
 def folder_of(text: str) -> Path:
-    """Return the folder that `-o` names; end the command where it can be none."""
+    """Return the folder that `-o` names; end the command if it can be none."""
     path = Path(text).expanduser()
     if text == STANDARD_OUTPUT or (path.exists() and not path.is_dir()):
         stop("-o: the files of a set need a folder", WRONG_USAGE)

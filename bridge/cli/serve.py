@@ -27,8 +27,8 @@ else:
 
 log = logging.getLogger(__name__)
 
-# So long the event loop waits at most for a thread that computes in Python, such as the one that
-# reads what a picture unpacks to. Python's own 5 ms would be added to answers several times over.
+# How long the event loop waits, at most, for a thread that computes in Python, such as the one that
+# measures pictures. Python's own 5 ms would be added to answers several times over.
 _SWITCH_S = 0.000_5
 # The parameter of glibc's mallopt, and from how many bytes on a block is a mapping of its own.
 _M_MMAP_THRESHOLD = -3
@@ -77,7 +77,7 @@ def begin(
     check: Callable[[Config], None],
     run: Callable[[Config], str | None],
 ) -> None:
-    """Check the settings, set up the log, and run; ends the process where that fails."""
+    """Check the settings, set up the log, and run; ends the process if that fails."""
     try:
         check(settings)
     except ConfigError as error:

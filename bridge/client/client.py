@@ -543,7 +543,7 @@ class Client:
     def _pages(self, name: str | None = None) -> AsyncIterator[WorkflowsReport]:
         """Ask the bridge for what it retains: this broker does not retain it, or does not say.
 
-        Yields nothing where no bridge answers, or one that does not know the verb. Raises
+        Yields nothing if no bridge answers, or one that does not know the verb. Raises
         UnknownWorkflow for the name of a workflow that there is not.
         """
 

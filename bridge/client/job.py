@@ -117,7 +117,7 @@ class Job:
     async def images(self) -> list[Image.Image]:
         """Wait for the job's end and return its images as Pillow's, in the order of the result.
 
-        Raises as `outputs` does, and ImportError where there is no Pillow.
+        Raises as `outputs` does, and ImportError if there is no Pillow.
         """
         result = await self.result()
         found = [await self.output(info) for info in result.outputs if info.kind == "image"]

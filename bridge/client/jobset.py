@@ -79,7 +79,7 @@ class Set:
     async def result(self) -> SetResult:
         """Wait for the set's end and return its result, if all jobs succeeded.
 
-        Raises JobCancelled where it was cancelled, else BridgeError with the counts.
+        Raises JobCancelled if it was cancelled, else BridgeError with the counts.
         """
         result = await self.outcome()
         if result.state == "succeeded":

@@ -153,7 +153,7 @@ class ComfyClient:
         """Queue a prompt; its events are sent to the WebSocket of `client_id`.
 
         `prompt` is the graph in the API format, `prompt_id` a canonical lower-case UUID. Raises
-        PromptRejected, also where ComfyUI would run a part of the graph; that part is taken out of
+        PromptRejected, even if ComfyUI would run a part of the graph; that part is taken out of
         the queue. Raises ComfyUIUnreachable, with `sent` if ComfyUI may have the prompt.
         """
         request = {
@@ -514,7 +514,7 @@ def _problem(error: ValidationProblem | str) -> ValidationProblem:
 def _problems(
     node_errors: Mapping[str, NodeProblems] | list[Any],
 ) -> Mapping[str, NodeProblems]:
-    """Return errors by node; ComfyUI sends an empty list where there are none in some cases."""
+    """Return errors by node; ComfyUI sends an empty list if there are none in some cases."""
     return node_errors if isinstance(node_errors, Mapping) else {}
 
 

@@ -72,7 +72,7 @@ class Device(Struct, frozen=True):
 
 
 async def find_device(python: Path) -> Device | None:
-    """Ask the torch of a Python what it can compute on; None where it cannot answer.
+    """Ask the torch of a Python what it can compute on; None if it cannot answer.
 
     Importing torch takes seconds; cancelling this ends the process that does.
     """
@@ -108,7 +108,7 @@ def chosen(args: Sequence[str]) -> bool:
 
 
 def hint(device: Device, *, amd: bool | None = None) -> str:
-    """Return what helps where torch does not use a card that is there, nothing where it does."""
+    """Return what helps if torch does not use a card that is there; nothing if it does."""
     has_amd = _AMD.exists() if amd is None else amd
     if device.kind == "cpu" and has_amd:
         return (

@@ -52,7 +52,7 @@ class PromptPreview(msgspec.Struct, frozen=True, tag=True):
 class NodeOutput(msgspec.Struct, frozen=True, tag=True):
     """An output of one of our output nodes: the bytes that the node encoded, never copied.
 
-    Each (`node`, `index`) comes once. `width` and `height` are pixels, 0 where there are none.
+    Each (`node`, `index`) comes once. `width` and `height` are pixels, 0 if there are none.
     """
 
     node: str

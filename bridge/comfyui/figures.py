@@ -113,7 +113,7 @@ def _bytes(value: Any) -> int | None:
 
 
 def _card(name: str, index: Any, cards: Sequence[Card], visible: str | None) -> Card | None:
-    """Return the card that ComfyUI computes on; None where that is not certain.
+    """Return the card that ComfyUI computes on; None if that is not certain.
 
     CUDA counts the fastest card first, nvidia-smi by the slot: an index means the same only among
     cards of one name.

@@ -170,7 +170,7 @@ class Instance:
 
     @property
     def disk_is_full(self) -> bool:
-        """True if a supervised one has no room for outputs; False where that is not known."""
+        """True if a supervised one has no room for outputs; False if that is not known."""
         folder = self.output_folder
         with suppress(OSError):
             return folder is not None and shutil.disk_usage(folder).free < _LEAST_ROOM

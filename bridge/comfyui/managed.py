@@ -67,7 +67,7 @@ def home_of(root: Path) -> Path:
 def current(root: Path) -> Current | None:
     """Return what is in use below `root`; None if nothing was installed there.
 
-    Raises InstallFailed where it is there and cannot be used.
+    Raises InstallFailed if it is there and cannot be used.
     """
     file = root / "current.json"
     try:
@@ -238,7 +238,7 @@ class Manager:
         return now
 
     def page_of(self, release: Release) -> str | None:
-        """Return the address of a release's page, where that is known."""
+        """Return the address of a release's page, if that is known."""
         address = self._repository.removesuffix(".git").rstrip("/")
         is_known = address.startswith("https://github.com/")
         return f"{address}/releases/tag/{release.tag}" if is_known else None

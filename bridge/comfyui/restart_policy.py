@@ -8,7 +8,7 @@ from bridge.retry import Backoff
 
 
 class PlannedRestart(msgspec.Struct, frozen=True):
-    """Start it again after so many seconds. `crash_loop`: it died too often, or always will."""
+    """Start it again after `delay_s` seconds. `crash_loop`: it died too often, or always will."""
 
     delay_s: float
     crash_loop: bool

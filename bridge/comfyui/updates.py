@@ -80,7 +80,7 @@ class Updates:
     def install(self, version: str | None) -> None:
         """Begin to install a release, by default the newest that is known.
 
-        Raises Conflict while one is installed, and where none is known to be newer.
+        Raises Conflict while one is installed, and if none is known to be newer.
         """
         if self._ordered is not None or self._shown.step is not UNSET:
             raise Conflict("another release is being installed", installed=self._used.version)

@@ -1,4 +1,4 @@
-"""Settings: what may be set, where it is read from, and the tables that only the file can hold."""
+"""Settings: what can be set, where it is read from, and the tables that only the file can hold."""
 
 from bridge.config.keyfile import shared_key
 from bridge.config.settings import (

@@ -173,7 +173,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_queue: Number = 10_000
     max_attempts: Number = 3
     timeout_s: Seconds = 3600.0
-    # A job that sends nothing for so long hangs. Models on slow disks take minutes.
+    # A job hangs if it sends nothing for this many seconds. Models on slow disks take minutes.
     silence_s: Seconds = 600.0
     # Of supervised ComfyUIs; 0 is never. As long as Ollama keeps a model, which shares many a GPU.
     idle_unload_s: Annotated[float, Meta(ge=0)] = 300.0
@@ -319,7 +319,7 @@ def load(
     """Read the settings from the file, the environment and flags.
 
     `flags` are by setting name, those not given are None. `file` defaults to comfy2mqtt.toml in
-    the working folder, where there is one. Raises ConfigError.
+    the working folder, if there is one. Raises ConfigError.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}

@@ -45,7 +45,7 @@ class ComfyUI(Table, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gpu: Name | None = None
 
     def read_api_key(self) -> str | None:
-        """Return the key, None where none is set. Raises OSError and UnicodeError for the file."""
+        """Return the key, None if none is set. Raises OSError and UnicodeError for the file."""
         if self.api_key_file is not None:
             return self.api_key_file.read_text().partition("\n")[0].strip()
         return self.api_key

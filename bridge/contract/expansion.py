@@ -1,7 +1,7 @@
 """Expands `each`, `grid` or `repeat` of a set to axes of inputs, in which its jobs differ. Pure.
 
 A set has one axis or several. Each is a list of inputs that go together, and there is a job for
-every combination of one entry of each axis. How many that are is known, and refused where it is too
+every combination of one entry of each axis. How many that are is known, and refused if it is too
 many, before any is made.
 """
 
@@ -107,7 +107,7 @@ def _each(submit: Submit, totals: Mapping[str, int]) -> list[Entry]:
 
 
 def _mapped(submit: Submit) -> list[tuple[str, Axis] | None]:
-    """Return for each entry of `each` the input that maps over another set, where it has one."""
+    """Return for each entry of `each` the input that maps over another set, if it has one."""
     entries = [] if submit.each is UNSET else submit.each
     return [_mapped_input(number, entry) for number, entry in enumerate(entries)]
 

@@ -32,7 +32,7 @@ def _file(choice: MissingChoice) -> str:
 
 
 def models(missing: Missing) -> list[str]:
-    """Return the models that a workflow lacks; none where it lacks anything else as well."""
+    """Return the models that a workflow lacks; none if it lacks anything else as well."""
     if missing.nodes or missing.inputs or missing.api_key:
         return []
     if not all(choice.value.endswith(WEIGHTS) for choice in missing.choices):

@@ -207,7 +207,7 @@ def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transactio
 
 
 def correlated(correlation_data: bytes | None) -> str | UnsetType:
-    """Return MQTT's Correlation Data as a transaction, where it is text."""
+    """Return MQTT's Correlation Data as a transaction, if it is text."""
     if not correlation_data:
         return UNSET
     try:
@@ -265,7 +265,7 @@ def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | Payl
 
 
 def _named_text(given: dict[str, Any]) -> Text | None:
-    """Take the main text input out of an object, where it is given beside others."""
+    """Take the main text input out of an object, if it is given beside others."""
     text = given.pop("$text", None)
     if text is not None and not isinstance(text, str):
         raise BadRequest("$text: expected text", field="$text")

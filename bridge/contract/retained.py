@@ -240,7 +240,7 @@ UpdateStep = Literal["installing", "draining", "starting"]
 class ComfyUIRelease(Struct, frozen=True, kw_only=True):
     """The release that a managed ComfyUI runs, and the newest one, where the bridge looks for it.
 
-    `latest` is `installed` where there is no newer one, and absent before the first look, which was
+    `latest` is `installed` if there is no newer one, and absent before the first look, which was
     `looked_at`. `url` is the page of the newest. `step` is there while another one is installed;
     `error` is what went wrong with the last look or install.
     """

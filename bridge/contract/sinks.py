@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from bridge.contract.errors import Error
 
-# So many of a request's own, and headers of each.
+# How many targets a request may name, and how many headers each may have.
 MAX_PUTS = 16
 MAX_HEADERS = 16
 # Presigned URLs of temporary accounts carry a token of more than a thousand characters.

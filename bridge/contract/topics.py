@@ -142,7 +142,7 @@ class Topics:
         return f"{self.base}/bridge/response/{verb}"
 
     def parse_command(self, topic: str) -> str | None:
-        """Return the verb of a command's topic, known or not; None where there is nobody to answer.
+        """Return the verb of a command's topic, known or not; None if there is nobody to answer.
 
         Its levels are valid ids, fit to build the topic of the answer.
         """

@@ -92,7 +92,7 @@ async def run(command: Sequence[str]) -> None:
 async def wake(mac: str, broadcast: str, url: str) -> None:
     """Wake a machine, again and again, and return once `url`'s port can be connected to.
 
-    Raises CallFailed where nothing can be sent; otherwise it lasts until it is cancelled.
+    Raises CallFailed if nothing can be sent; otherwise it lasts until it is cancelled.
     """
     at = URL(url)
     packet = b"\xff" * 6 + bytes.fromhex(mac.replace(":", "").replace("-", "")) * 16

@@ -373,7 +373,7 @@ class Hooks(Extension):
         return LEASE_S if lease.until is None else max(1.0, lease.until - self._clock.now())
 
     async def _save(self) -> None:
-        """Write what outlives the process, where that has changed."""
+        """Write what outlives the process, if that has changed."""
         async with self._saving:
             state = self._coordinator.state()
             if state == self._saved:
@@ -388,7 +388,7 @@ class Hooks(Extension):
 
 
 def _read(file: Path) -> State:
-    """Return what an earlier process wrote; nothing where there is none, or it is damaged."""
+    """Return what an earlier process wrote; nothing if there is none, or it is damaged."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=State)
     except FileNotFoundError:

@@ -121,7 +121,7 @@ class Attempt:
         self.times = AttemptTimes(time.monotonic())
         self.saved_files = False
         self.used_key = False
-        # Why its ComfyUI ended by itself while it ran the prompt, where it did.
+        # Why ComfyUI ended by itself while it ran the prompt; None if it did not.
         self.killed: str | None = None
         self.prompt_id = job.prompt_id
         self._job = job

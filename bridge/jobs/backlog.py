@@ -13,7 +13,7 @@ from bridge.workflows.catalogue import Needs
 # What a run is expected to take while no workflow has ended once: what waits counts for something,
 # or nothing would ever be started for it.
 UNKNOWN_RUN_S = 30.0
-# So many kinds of work are shown, those with the most to do; all others are counted together.
+# How many kinds of work are listed: those with the most jobs. The others are added up.
 MAX_KINDS = 200
 OTHERS = "others"
 

@@ -134,7 +134,7 @@ def _jump(off: float) -> float:
 
 
 def _boot() -> str:
-    """Name the machine's last start; empty where nothing says so."""
+    """Return an id of the machine's last start; empty if the system has none."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

@@ -86,7 +86,7 @@ class Delivering:
     async def resume(self, job: Job, plan: Plan, left: Undelivered) -> Completion:
         """Publish the outputs that were kept once more; returns their job's end without the bytes.
 
-        Raises FileNotFoundError where they are gone.
+        Raises FileNotFoundError if they are gone.
         """
         outputs = [CollectedOutput(info, await self._whole(info)) for info in left.outputs]
         ended = Completion(

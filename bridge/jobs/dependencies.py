@@ -128,8 +128,8 @@ class Dependencies:
     async def output(self, client: str, name: str, kind: str, wanted: JobOutput) -> Blob | None:
         """Return another job's output; None while that job has not ended.
 
-        Raises DependencyFailed where it ended without, Expired where it is kept no longer, and
-        InvalidInput where it is of another kind, or no such job is known.
+        Raises DependencyFailed if the job ended without it, Expired if it is no longer kept, and
+        InvalidInput if it is of another kind or the job is unknown.
         """
         details: dict[str, Any] = {"input": name, "job": wanted.job}
         try:
@@ -163,7 +163,7 @@ class Dependencies:
     async def taken(self, client: str, name: str, kind: str, data: bytes) -> Blob:
         """Return the name of some bytes that are a client's input `name`.
 
-        Raises InvalidInput where they are not of its kind, or unpack to more than they may.
+        Raises InvalidInput if they are of another kind, or too large once unpacked.
         """
         blob = await _blob_of(name, kind, data)
         await self.bounds.check(client, name, kind, blob, data)

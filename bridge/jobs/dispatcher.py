@@ -1,4 +1,4 @@
-"""The dispatcher: carries out what the core decides, and reports to the core what has happened.
+"""The dispatcher: executes what the core decides, and reports to the core what has happened.
 
 All decisions about jobs are in `jobs/core/`. Here are the tasks, the clock, the journal and the
 ComfyUIs. Each effect of the core has one method here, and each ends in an event.
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 # A machine that sleeps stops the timers: a deadline is looked at again at least this often.
 _LOOK_AGAIN_S = 10.0
-# So often a ComfyUI is asked for its queue before it is given jobs nevertheless.
+# How often a ComfyUI is asked for its queue before it gets jobs without an answer.
 _QUEUE_READ_ATTEMPTS = 3
 
 
@@ -69,10 +69,10 @@ class Dispatcher:
         input_files: InputFiles | None = None,
         deliver: Deliver | None = None,
     ) -> None:
-        """`can_run` says whether the ComfyUI of a name has what a job needs.
+        """`can_run` tells whether the ComfyUI of a name has what a job needs.
 
-        `deliver` brings outputs to the sinks of their jobs. `input_files` is run elsewhere; without
-        one, what is uploaded for jobs stays.
+        `deliver` brings outputs to the sinks of their jobs. The caller runs `input_files`; without
+        it, files uploaded to ComfyUIs are not removed.
         """
         attached = {each.name: each.output_folder is None for each in instances}
         self.core = Core(attached, can_run, limits, alone=not journal.shared)
@@ -130,7 +130,7 @@ class Dispatcher:
 
     @property
     def book(self) -> Book:
-        """All jobs that have not ended, to be asked where they stand."""
+        """All jobs that have not ended, with their states, places and estimates."""
         return self.core.book
 
     def accept(self, job: Job, plan: Plan) -> None:
@@ -141,18 +141,19 @@ class Dispatcher:
         self.add(job)
 
     def add(self, job: Job) -> None:
-        """Take a job that the journal has; one that is here already stays as it is."""
+        """Take a job that the journal has; a job that is here already is not changed."""
         self.handle(events.JobAccepted(job))
 
     def announce(self, job: Job, n: int) -> None:
-        """Publish the status of a job that waits, under the number that the journal gave."""
+        """Publish the status of a job that waits, with `n` as the journal gave it."""
         self._listener.status(job, self.core.announced(job, n))
 
     async def cancel(self, key: Key) -> State | None:
-        """Cancel a job; returns its state after that, None for one that is not there or ended.
+        """Cancel a job. Returns its state after that; None if it is unknown or has ended.
 
-        A job that waits is cancelled when this returns. One that is at a ComfyUI is being
-        cancelled: its result says whether that came in time.
+        A waiting job is cancelled when this returns. A job at a ComfyUI is stopped later: its
+        result tells whether the cancel came in time. Cancelling this await changes nothing for
+        the job.
         """
         while True:
             self.handle(events.CancelRequested(key))
@@ -173,12 +174,12 @@ class Dispatcher:
                 return outcome
 
     async def _cancel_once_released(self, key: Key, left: asyncio.Future[State | None]) -> None:
-        """Cancel a job also where another bridge takes it as soon as it is in the queue."""
+        """Cancel a job even if another bridge takes it as soon as it is in the queue."""
         if await left is None:
             await until_on_disk(lambda: self.cancel(key))
 
     async def clear(self, client: str | None = None) -> int:
-        """Cancel all jobs that have not started, of one client or of all; returns how many."""
+        """Cancel all jobs of one client, or of all, that have not started; returns their number."""
         keys = self.book.clearable(client)
         leaving = [self._left(key) for key in keys]
         self.handle(events.ClearRequested(client))
@@ -188,12 +189,12 @@ class Dispatcher:
     def send_back(self, instance: str, waits_for: str | None = None) -> None:
         """Stop the jobs at a ComfyUI and requeue them. Returns at once; no attempt is counted.
 
-        `waits_for` is what that ComfyUI waits for; None where the operator wants it.
+        `waits_for` is what that ComfyUI waits for; None if an operator asked for this.
         """
         self.handle(events.RequeueRequested(instance, waits_for))
 
     async def pause(self) -> None:
-        """Start nothing more, also after a restart; what runs may end."""
+        """Start no more jobs, even after a restart; running jobs continue."""
         self.hold(paused=True)
         await self._journal.pause(paused=True)
 
@@ -209,18 +210,18 @@ class Dispatcher:
     # -- for the cluster --
 
     def hold(self, *, paused: bool) -> None:
-        """Start nothing more, or start jobs again, as the journal says."""
+        """Pause or resume, as the journal has it."""
         if paused != self.book.paused:
             self.handle(events.Paused(paused))
 
     def ended_elsewhere(self, key: Key) -> None:
-        """Note that another bridge saw a job to its end: others may have waited for it."""
+        """Note that a job ended at another bridge: jobs here may wait for its output."""
         self.handle(events.EndedElsewhere(key))
         self._dependencies.ended(key)
         self.on_ended(key)
 
     def awaited(self) -> set[Key]:
-        """Return the jobs of other bridges whose end jobs here wait for."""
+        """Return the jobs of other bridges that jobs here wait for."""
         return {key for key in self._dependencies.awaited() if key not in self.book}
 
     # -- start and stop --
@@ -236,7 +237,7 @@ class Dispatcher:
             self.handle(events.Recovered(jobs))
 
     async def _lose(self, jobs: Sequence[Job]) -> None:
-        """Fail what a backup that was restored had not ended; nothing is left to run."""
+        """Fail the jobs that a restored backup has as not ended: they may have run since."""
         for job in jobs:
             error = Lost("the bridge was restored from a backup in which it had not ended")
             outcome = state.after(job.state, Transition.FAIL)
@@ -244,7 +245,7 @@ class Dispatcher:
         await self._journal.backup_reported()
 
     async def run(self) -> None:
-        """Run jobs until cancelled. Raises Fenced, in a group, where others took over."""
+        """Run jobs until cancelled. Raises Fenced if the other bridges of a group took over."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks.group = tasks
             for instance in self._instances.values():
@@ -255,7 +256,7 @@ class Dispatcher:
                 self._carry_out(effect)
 
     async def drain(self) -> None:
-        """Start nothing more, and wait until nothing runs; what has not started stays queued."""
+        """Start no more jobs, and wait until none runs; jobs that have not started stay queued."""
         self.handle(events.Draining())
         while self.book.is_busy:
             self._handled.clear()
@@ -271,7 +272,7 @@ class Dispatcher:
         return Moment(clock.now(), time.monotonic(), clock.ahead)
 
     def handle(self, event: events.Event) -> None:
-        """Pass an event to the core, and carry out what it wants done."""
+        """Pass an event to the core, and execute the effects."""
         for effect in self.core.handle(event, self._now()):
             self._carry_out(effect)
         self._handled.set()

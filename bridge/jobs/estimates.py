@@ -60,7 +60,7 @@ class Estimates:
         return own + before * average / places
 
     def left_of(self, workflow: str, percent: float, elapsed: float) -> float | None:
-        """Seconds that are left of a run that is so far after so many seconds."""
+        """Return the seconds left of a run, `elapsed` seconds after its start; None if unknown."""
         if percent >= _MIN_PERCENT:
             return elapsed * (100.0 - percent) / percent
         own = self._run_s.get(workflow)

@@ -105,7 +105,7 @@ class Finalizer:
         """`link` gives the address of an output, where outputs have one; `trace` traces jobs.
 
         `result_room` returns how many bytes a job's result may have for the broker and the device,
-        None where any number fits. An output waits for its `trial` before it is published.
+        None if any number fits. An output waits for its `trial` before it is published.
         """
         self._journal = journal
         self._files = files
@@ -288,7 +288,7 @@ class Finalizer:
 async def linked(
     link: Link | None, key: Key, infos: Sequence[OutputInfo], until: float
 ) -> list[OutputInfo]:
-    """Add to each output the URL that `link` makes, good until then; unchanged where it is None."""
+    """Add to each output the URL that `link` makes, valid until then; none if `link` is None."""
     if link is None:
         return [*infos]
     urls = [await link(key, info, until) for info in infos]
@@ -318,7 +318,7 @@ def _kept(info: OutputInfo, data: bytes | None) -> KeptOutput:
 
 
 def _timings(since_s: float, times: AttemptTimes | None, delivering: float) -> Timings:
-    """Seconds in each part, of a job that was accepted so long ago; zero where it did not get."""
+    """Return the seconds of each part; 0 for a part that the job did not reach."""
     if times is None:
         return Timings(queued_s=round(max(0.0, since_s), 3), load_s=0.0, run_s=0.0, deliver_s=0.0)
     now = time.monotonic()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# So many heartbeats go into a lease.
+# How many heartbeats there are in the time of a lease.
 BEATS = 4
 # Notices may be missed; then all is compared, at the latest after this.
 COMPARE_S = 10.0

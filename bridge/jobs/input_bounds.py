@@ -25,15 +25,15 @@ from bridge.media.extents import (
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.transcode import CannotTranscode, Transcoder
 
-# Of so many files the extent is remembered: an upload is often used again and again.
+# How many files' extents are remembered: an upload is often used several times.
 MAX_KNOWN = 10_000
-# Files take microseconds to look at, unless they are made to take long: then those that wait would
-# hold memory, and everybody behind them. A client whose files have been looked at for so many
-# seconds on end, with so many of them left, is to ask again.
+# To measure a file takes microseconds, unless it was made to take long. Requests that wait for it
+# would hold memory, and delay all later ones. So a client gets `busy` while this many of its files
+# are being measured, and have been for this many seconds.
 MAX_LOOKED_AT = 4
 LOOKED_AT_S = 0.5
-# So many parts are looked at here, which takes half a millisecond and is enough for most files.
-# One of more parts is measured in a process of its own.
+# How many parts of a file are read here: half a millisecond, and enough for most files. A file
+# with more is measured in a process of its own.
 _FEW_PARTS = 250
 # Inputs of these kinds are decoded.
 _DECODED = frozenset(("image", "mask", "video", "audio"))
@@ -84,9 +84,9 @@ class InputBounds:
     async def check(
         self, client: str, name: str, kind: str, blob: Blob, data: bytes | memoryview | None
     ) -> None:
-        """Check one file that is the input `name`; `data` are its bytes where they are in memory.
+        """Check one file that is the input `name`; `data` are its bytes if they are in memory.
 
-        Raises InvalidInput where it is too large once it is unpacked, FileNotFoundError.
+        Raises InvalidInput if it is too large once unpacked, and FileNotFoundError.
         """
         if kind not in _DECODED:
             return

@@ -24,7 +24,7 @@ ANSWER_S = 5.0
 RETRY_S = 30.0
 # Files of bridges that ended before they could remove them are looked for this often.
 SWEEP_EVERY_S = 3600.0
-# So many names wait for a ComfyUI that is away; of more, the oldest are left to the sweep.
+# How many names are remembered for a ComfyUI that is offline; older ones are left to the sweep.
 MOST = 10_000
 
 

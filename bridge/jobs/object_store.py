@@ -45,10 +45,10 @@ PART = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 4
 # What is read at a time of a blob that is only compared with its name.
 _STEP = 1024 * 1024
-# So many blobs are known at a time: where they are, and that they are whole.
+# How many blobs are remembered: their places, and that they are complete.
 _MAX_KNOWN = 4096
-# A blob that this process has put is not put again for so long. A third of the age that the sweep
-# leaves alone: the row that needs it is written long before.
+# A blob that this process has put is not put again for this many seconds: a third of the age below
+# which the sweep removes nothing, so that the row that needs it is written long before.
 _RENEWED_S = 1200.0
 # Listing a bucket costs: not every minute.
 _SWEEP_EVERY_S = 900.0
@@ -93,7 +93,7 @@ _MEANINGS: tuple[tuple[str, str, bool], ...] = (
 class BucketAddress(Struct, frozen=True, kw_only=True):
     """A bucket and how it is reached.
 
-    `links_from` is the address that clients reach it by, where that is another one. Without
+    `links_from` is the address by which clients reach it, if it is another one. Without
     credentials here they are those of the environment, as AWS' own tools find them.
     """
 
@@ -247,9 +247,9 @@ class ObjectStore:
         raise missing
 
     def link(self, sha256: str, lasts_s: float) -> str | None:
-        """Return an address at which anybody may read a blob for so long, a week at most.
+        """Return an address at which anybody may read a blob for `lasts_s`, a week at most.
 
-        None where the store has no such blob, or makes no links. Raises DatabaseError.
+        None if the store has no such blob, or makes no links. Raises DatabaseError.
         """
         check_name(sha256)
         signer = self._signer
@@ -434,7 +434,7 @@ class ObjectStore:
 
 
 def _explained(name: str, error: Exception) -> DatabaseError:
-    """Return the error in a sentence: Away where it may pass by itself."""
+    """Return the error as a sentence: an Away if it may pass by itself."""
     text = str(error)
     for pattern, meaning, lasts in _MEANINGS:
         if re.search(pattern, text):

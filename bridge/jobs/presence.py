@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 # How often a bridge looks at the others, in seconds.
 LOOK_S = 0.5
-# A bridge counts itself as a member for so long after it asked a question that was answered by the
-# session that has its lock ...
+# A bridge counts itself as a member for this long after it asked the session that has its lock, if
+# that session answered ...
 VALID_S = 1.5
 # ... and nobody counts it as dead sooner after it was first seen without the lock.
 GONE_S = VALID_S

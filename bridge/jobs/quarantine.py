@@ -17,9 +17,9 @@ from msgspec import Struct
 from bridge.contract.errors import Quarantined
 from bridge.workflows.naming import SEEDS
 
-# So often a prompt may end its ComfyUI before it is refused.
+# A prompt is refused after it ended its ComfyUI this many times.
 DEATHS = 2
-# So many prompts are remembered; the ones noted longest ago go first.
+# How many prompts are remembered; the oldest are forgotten first.
 MOST = 1000
 
 _encoder = msgspec.json.Encoder(order="sorted")

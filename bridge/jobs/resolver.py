@@ -16,7 +16,7 @@ from bridge.media.files import Files, put_large
 
 
 class Resolver:
-    """Carries out the effects Resolve, StopResolving and ReleaseJob."""
+    """Executes the effects Resolve, StopResolving and ReleaseJob."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Resolver:
         self._resolving[key] = self._tasks.start_for(key, self._resolve(key))
 
     def stop(self, effect: effects.StopResolving) -> None:
-        """Gather them no longer."""
+        """Stop gathering a job's inputs."""
         resolving = self._resolving.pop(effect.key, None)
         if resolving is not None:
             resolving.cancel()
@@ -59,11 +59,11 @@ class Resolver:
             self._tasks.handle(events.Resolved(key, plan, media))
 
     async def release(self, effect: effects.ReleaseJob) -> None:
-        """Write that a job waits for its turn only, with the inputs that were gathered."""
+        """Write that a job is queued, with the inputs that were gathered."""
         job = self._book.entries[effect.key].job
 
         async def release() -> int:
-            # With each attempt: what was put long ago is swept unless a row names it.
+            # Again at each attempt: the sweep removes old blobs that no row names.
             await put_large(self._files, effect.media)
             return await self._journal.released(job, effect.plan, effect.media)
 

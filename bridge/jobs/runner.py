@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 # Plans of jobs that were just accepted: most start at once, and need not be read again.
 _PLANS_AT_HAND = 64
-# So many jobs that never ran are concluded side by side: their outcomes share the disk's time.
+# How many jobs that never ran are concluded at the same time, so that their outcomes share writes.
 _FINISHED_AT_ONCE = 100
 
 
@@ -58,7 +58,7 @@ class _Concluded(Struct, frozen=True):
 
 
 class Runner:
-    """Carries out the effects StartJob, StopJob, Requeue and Finish."""
+    """Executes the effects StartJob, StopJob, Requeue and Finish."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Runner:
         self._quarantine = quarantine
         self._delivering = delivering
         self._input_files = input_files
-        # By job, while its outputs are delivered: set where it is cancelled.
+        # By job, while its outputs are delivered: set when the job is cancelled.
         self._stopping: dict[Key, asyncio.Event] = {}
         self._plans: dict[Key, Plan] = {}
         self._attempts: dict[Key, Attempt] = {}
@@ -143,7 +143,7 @@ class Runner:
             self._attempts[effect.key].cancel()
 
     def _stop_delivery(self, key: Key) -> None:
-        """End a delivery where the job is cancelled; what else ends a job is about ComfyUI."""
+        """End a delivery if its job is cancelled. Other reasons to stop concern ComfyUI only."""
         entry = self._core.book.entry(key)
         if entry is not None and entry.stop is StopReason.CANCEL:
             self._stopping[key].set()
@@ -160,7 +160,7 @@ class Runner:
         ending = attempt.Failure(refused) if refused else await self._judged(plan, made)
         if made.used_key:
             self._core.counters.used_key(key.client)
-        # Before the outputs are brought into form, and all is written: ComfyUI is not to idle.
+        # Before the outputs are converted and written, so that ComfyUI can begin the next job.
         self._tasks.handle(events.LeftComfyUI(key))
         ended = Completion(plan=plan, times=made.times, comfyui_version=instance.state.version)
         event: events.Event
@@ -176,7 +176,7 @@ class Runner:
                 event = events.AttemptBroke(
                     key, error, _new_prompt_id(), counts, free_memory, no_room
                 )
-        # What did not succeed may have saved files that no message named.
+        # An attempt that did not succeed may have saved files that no message named.
         saved_files = made.saved_files or not isinstance(ending, attempt.Success)
         if isinstance(event, events.AttemptSucceeded) and self._delivering.has(job):
             undelivered = Undelivered(
@@ -200,7 +200,7 @@ class Runner:
         self._tasks.handle(event)
 
     async def _resumed(self, job: Job, plan: Plan) -> bool:
-        """Deliver the outputs of a job that were kept before; False where none were."""
+        """Deliver the outputs that an earlier process stored for a job; False if there are none."""
         left = await self._delivering.left(job)
         if left is None:
             return False
@@ -215,9 +215,9 @@ class Runner:
     async def _deliver(
         self, job: Job, keeping: Coroutine[Any, Any, Completion], what: Undelivered
     ) -> None:
-        """Deliver what a job gave, once it is kept, and conclude it; a cancel ends that.
+        """Deliver a job's outputs once they are stored, and conclude the job; a cancel ends that.
 
-        Raises FileNotFoundError where it is gone.
+        Raises FileNotFoundError if the stored outputs are gone.
         """
         key = job.key
         stopping = self._stopping[key] = asyncio.Event()
@@ -255,7 +255,7 @@ class Runner:
     async def _formed(
         self, job: Job, outputs: Sequence[CollectedOutput], ended: Completion
     ) -> tuple[events.Event, Completion]:
-        """Bring the images into the form that was asked for; without it the job has failed."""
+        """Convert the images as requested; if that fails, the job has failed."""
         try:
             formed = await self._finalizer.in_form(job, outputs)
         except ExecutionError as error:

@@ -79,7 +79,7 @@ class Uploads:
             return UploadReport(upload=upload, held=held, size=begin.size)
 
     async def part(self, client: str, upload: str, offset: int, data: bytes) -> UploadReport:
-        """Take a part. Raises Conflict where it does not follow what is here."""
+        """Append a part. Raises Conflict if it does not begin where the last one ended."""
         async with self._turn(client, upload):
             begun = await asyncio.to_thread(self._begun, client, upload)
             end = offset + len(data)

@@ -65,7 +65,7 @@ def own_networks() -> Collection[Network]:
 
 
 def _stands_for(address: Address) -> Address:
-    """Return the IPv4 address that an IPv6 address stands for, where it does."""
+    """Return the IPv4 address that an IPv6 address stands for, if it does."""
     if isinstance(address, ipaddress.IPv4Address):
         return address
     if address in _NAT64:

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 # Up to this many bytes a blob lies in the journal itself: one commit instead of a file's.
 INLINE_LIMIT = 64 * 1024
 
-# So many files are known to be whole at a time.
+# How many files are remembered as complete.
 _MAX_COMPARED = 4096
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -67,7 +67,7 @@ class Files(Protocol):
         ...
 
     def link(self, sha256: str, lasts_s: float) -> str | None:
-        """Return an address at which anybody may read a blob for so long; None where none is."""
+        """Return a URL for anybody to read a blob, valid for `lasts_s`; None if there is none."""
         ...
 
     @property
@@ -235,7 +235,7 @@ class Successor:
         return sweep
 
     def link(self, sha256: str, lasts_s: float) -> str | None:
-        """Return an address of a blob among the new ones; None where none is."""
+        """Return an address of a blob among the new ones; None if none is."""
         return self._new.link(sha256, lasts_s)
 
     @property
@@ -272,7 +272,7 @@ def whole(sha256: str, data: bytes) -> bytes:
 def kept_bytes(
     files: Files, sha256: str, data: bytes | None, offset: int = 0, count: int = -1
 ) -> bytes:
-    """Return bytes from a row of the journal, which has `data`, or from the file, where it is None.
+    """Return bytes from a row of the journal, which has `data`, or from the file, if it is None.
 
     `count` of them from `offset` on, all if negative. Raises FileNotFoundError; BlobDamaged
     where the bytes are not those of the name. Blocks.

@@ -25,7 +25,7 @@ FOLDERS = (
     Path("C:/Windows/Fonts"),
 )
 _SUFFIXES = (".ttf", ".otf", ".ttc")
-# So many fonts are looked at, for so many different letters, and so many are used at most.
+# The most fonts that are read, different letters looked up, and fonts used.
 _MOST_FONTS, _MOST_LETTERS, _MOST_USED = 200, 500, 8
 _STYLES = ("bold", "italic", "oblique", "condensed", "mono", "light", "thin", "black")
 # No font has a letter there: what is drawn for it is what is drawn for all that a font lacks.

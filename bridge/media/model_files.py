@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 5
 _STEP = 2**20
 _CONNECT_S = 30.0
-# A server that sends nothing for so long has gone.
+# A server that sends nothing for this many seconds is gone.
 _SILENCE_S = 60.0
-# So many attempts in a row may bring nothing; the pauses between them grow.
+# How many attempts in a row may fail without a byte; the pauses between them grow.
 _ATTEMPTS = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _SHA256 = re.compile('(?:W/)?"?(?P<digest>[0-9a-f]{64})"?')

@@ -61,7 +61,7 @@ class _Still(Struct):
 
 
 class _Metadata(Struct):
-    """An image's data besides its pixels; `loop` is None where it plays once."""
+    """An image's data besides its pixels; `loop` is None if it plays once."""
 
     icc: bytes | None = None
     exif: bytes | None = None

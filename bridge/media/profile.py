@@ -1,6 +1,6 @@
 """A request's wishes for its image outputs, and what they mean for one image. Pure.
 
-    format        png, jpeg, webp, gif or bmp; the image's own where it is not given
+    format        png, jpeg, webp, gif or bmp; the image's own if it is not given
     quality       1 to 100, the most that is spent; for jpeg and webp only
     max_width     pixels; made smaller to fit, the aspect kept, never larger
     max_height    likewise
@@ -39,7 +39,7 @@ _EXTENSIONS: dict[Format, str] = {"jpeg": "jpg"}
 
 
 class Profile(Struct, frozen=True, omit_defaults=True):
-    """A request's wishes, checked; None where it has none."""
+    """A request's wishes, checked; None if it has none."""
 
     format: Format | None = None
     quality: int | None = None
@@ -115,7 +115,7 @@ def read(output: Output) -> Profile | None:
 
 
 def target(profile: Profile, source: SourceImage) -> TargetImage | None:
-    """Return the image to be made of one, None where it is as asked already."""
+    """Return the image to be made of one, None if it is as asked already."""
     own = next((form for form in FORMATS if content_type(form) == source.content_type), None)
     wanted = profile.format or ("png" if profile.dither else own or "png")
     if (

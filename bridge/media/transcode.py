@@ -129,7 +129,7 @@ class Transcoder:
     ) -> tuple[OutputInfo, bytes | memoryview]:
         """Return an output in a form, and what describes it then.
 
-        Both are the same objects as before where it is no image, or has that form already. Raises
+        Both are the same objects as before if it is no image, or has that form already. Raises
         CannotTranscode.
         """
         if info.kind != "image":

@@ -172,7 +172,7 @@ def _first_line(file: Path) -> str:
 
 
 def _port(netloc: str, default: int) -> int:
-    # urlsplit's own errors quote the port: part of the password, where that has a bare slash.
+    # urlsplit's own errors quote the port: part of the password, if that has a bare slash.
     _, colon, digits = netloc.rpartition("@")[2].rpartition("]")[2].rpartition(":")
     if not colon or not digits:
         return default

@@ -81,7 +81,7 @@ def lower_limit(largest: int) -> int | None:
     """Return what a broker is taken to accept that ended a connection for a packet, in bytes.
 
     `largest` is the largest payload on it. Not one byte less: that would be found out a byte at a
-    time. None where there was none.
+    time. None if there was none.
     """
     return 1 << ((largest - 1).bit_length() - 1) if largest > 1 else None
 

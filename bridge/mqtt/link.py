@@ -85,7 +85,7 @@ class Connack(msgspec.Struct, frozen=True, kw_only=True):
     subscription_ids_available: bool = True
     wildcards_available: bool = True
     session_expiry: int | None = None
-    """Seconds that the broker keeps the session, where it is not what was asked for."""
+    """Seconds that the broker keeps the session, if it is not what was asked for."""
     assigned_client_id: str | None = None
     server_keep_alive: int | None = None
     """Seconds; where given, it is the keep-alive in force."""

@@ -126,7 +126,7 @@ class Stream:
         self._given += packet
 
     def put(self, head: bytes, payload: bytes | memoryview = b"") -> None:
-        """Queue a packet, its payload by reference where it is large."""
+        """Queue a packet, its payload by reference if it is large."""
         if len(payload) <= _JOINED:
             self._put(memoryview(b"".join((head, payload))))
         else:
@@ -134,7 +134,7 @@ class Stream:
             self._put(memoryview(payload))
 
     def write(self, most: int) -> None:
-        """Write what the network takes now, at most so many bytes. Raises OSError."""
+        """Write what the network takes now, at most `most` bytes. Raises OSError."""
         while self._queue and most > 0:
             piece = self._next()
             try:

@@ -332,7 +332,7 @@ class Admission:
 
 
 def check_runnable(workflow: Workflow, bound: Bound, catalogue: NodeCatalogue) -> Needs:
-    """Return a prompt's needs. Raises InvalidInput or ComfyUIUnavailable where nobody has them."""
+    """Return a prompt's needs. Raises InvalidInput or ComfyUIUnavailable if nobody has them."""
     needs = catalogue.needs(bound.prompt)
     if not catalogue.is_met(workflow.version, needs):
         drafts.check_runnable(bound, catalogue.lacking(nodes_of(bound.prompt).values()))

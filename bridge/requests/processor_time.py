@@ -18,7 +18,7 @@ from bridge.contract.topics import RUN, UPLOAD
 from bridge.requests.permissions import setting
 from bridge.tokenbucket import TokenBucket
 
-# A client that was silent for so long may spend so many seconds' share at once: a gallery's worth.
+# After this many seconds without use a client may spend its share of them at once: a gallery.
 BURST_S = 40.0
 # As in the limit of requests: of too many names the one longest silent is forgotten.
 MAX_CLIENTS = 10_000

@@ -16,7 +16,7 @@ from bridge.contract.errors import QuotaExceeded
 from bridge.requests.permissions import setting
 from bridge.tokenbucket import TokenBucket
 
-# A client that was silent for so long may send so many seconds' worth at once.
+# After this many seconds of silence a client may send the requests of as many seconds at once.
 BURST_S = 10.0
 # In each table; of more the one longest silent is forgotten.
 MAX_CLIENTS = 10_000

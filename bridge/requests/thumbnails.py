@@ -52,7 +52,7 @@ class Thumbnails:
     ) -> Stored:
         """Return an image at most `width` pixels wide, as WebP, and what is none as it is.
 
-        `waits` is called before this waits for one to be made. Raises ExecutionError where it
+        `waits` is called before this waits for one to be made. Raises ExecutionError if it
         cannot be decoded, QuotaExceeded and Busy where the client asks for too much.
         """
         if not stored.content_type.startswith("image/"):

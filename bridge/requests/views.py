@@ -30,7 +30,7 @@ from bridge.jobs.job import Job
 from bridge.jobs.journal import Record, Stored
 from bridge.requests.context import RequestContext
 
-# A page of jobs, and a part of an output, have at most so many bytes, whatever the broker takes.
+# The most bytes of a page of jobs and of a part of an output, whatever the broker takes.
 PAGE_BYTES = 256 * 1024
 PART_BYTES = 256 * 1024
 # Of a `fetch` that asks for no number of bytes: AWS IoT delivers no more, and announces more.

@@ -22,7 +22,7 @@ ANEW_S = 1.0
 async def serve(config: Config) -> None:
     """Run a bridge until SIGINT or SIGTERM.
 
-    Raises BadAddress, DatabaseError, InstallFailed or ConnectionRefused where it cannot start.
+    Raises BadAddress, DatabaseError, InstallFailed or ConnectionRefused if it cannot start.
     """
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

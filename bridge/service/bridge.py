@@ -1,4 +1,4 @@
-"""How a bridge starts, runs and stops. `parts.py` makes what it consists of.
+"""The start, the run and the end of a bridge. `parts.py` makes its parts.
 
 A task that fails stops the bridge: a bridge that works by half would be worse than one that is
 started again.

@@ -232,7 +232,7 @@ def _most(clients: Mapping[str, Usage]) -> dict[str, Usage]:
 
 
 def resident_bytes() -> int | None:
-    """Return this process's resident bytes; None where there is no /proc."""
+    """Return this process's resident bytes; None if there is no /proc."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -35,7 +35,7 @@ REFRESH_INTERVAL_S = 5.0
 # A request waits at most this long for a refresh. Those that come meanwhile wait for the same one,
 # until the same moment: PUBACKs leave in order, so whoever waits delays all that came later.
 REFRESH_WITHIN_S = 5.0
-# After a refresh that took t seconds none is begun for so many times t: a ComfyUI that takes
+# After a refresh of t seconds none is begun for this many times t: a ComfyUI that takes
 # seconds each time delays requests for a tenth of the time at most.
 REFRESH_REST = 9.0
 # Pauses after a fetch that failed.

@@ -116,7 +116,7 @@ def is_here(config: AttachConfig | SuperviseConfig) -> bool:
 def visible_to(
     config: AttachConfig | SuperviseConfig, environment: Mapping[str, str]
 ) -> str | None:
-    """Return a ComfyUI's CUDA_VISIBLE_DEVICES, None where it has none or that is not known."""
+    """Return a ComfyUI's CUDA_VISIBLE_DEVICES, None if it has none or that is not known."""
     if isinstance(config, AttachConfig):
         return None
     args = list(config.args)

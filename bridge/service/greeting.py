@@ -21,7 +21,7 @@ _PATIENCE_S = 15.0
 
 
 class Readiness(Struct, frozen=True):
-    """What a bridge waits for before it is ready, at one moment.
+    """The state of all that a bridge needs before it is ready.
 
     `comfyuis` are the states by name, `addresses` those of attached ones, `workflows` those that
     were read, `broken` the files that could not be; `page` is the address of the page, if there is

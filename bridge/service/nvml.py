@@ -51,7 +51,7 @@ def _cards() -> list[Card] | None:
 
 
 def _card(nvml: Any, index: int) -> Card:
-    """Return one card. Raises NVMLError where it is lost; figures that it has not are None."""
+    """Return one card. Raises NVMLError if it is lost; figures that it has not are None."""
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
 
     def if_known(ask: Callable[[], T]) -> T | None:

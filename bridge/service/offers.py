@@ -25,7 +25,7 @@ from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 
 log = logging.getLogger(__name__)
 
-# So often the offers of bridges that are gone are looked at.
+# How often offers of bridges that are gone are removed, in seconds.
 _SWEEP_S = 60.0
 
 # Takes the reports of other bridges' ComfyUIs, and which have a key.

@@ -88,7 +88,7 @@ class BridgeParts:
         self.updates = updates_of(config, self.instances, comfyuis)
         self.gpus = GpuWatch(self.instances, comfyuis)
 
-        # What is published, and who is told of jobs.
+        # What is published, and who listens to jobs.
         self.publisher = Publisher(
             self.topics,
             delivered=self.journal.published,

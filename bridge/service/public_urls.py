@@ -76,7 +76,7 @@ class PublicUrls:
 
 
 def page_address(config: Config) -> str | None:
-    """Return where a browser finds the page; None where there is none."""
+    """Return where a browser finds the page; None if there is none."""
     if config.websocket_listen is None:
         return None
     if config.public_url is not None:

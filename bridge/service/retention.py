@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 INTERVAL_S = 60.0
 # A file is on disk before the row that needs it, but never by as much.
 _AGE_S = 3600.0
-# What nobody has written into for so long is no attempt that runs.
+# A folder that nothing was written into for this many seconds belongs to no running attempt.
 _ATTEMPT_AGE_S = 3600.0
 
 

@@ -33,16 +33,16 @@ from bridge.sinks.schedule import DeliveryRefused
 
 log = logging.getLogger(__name__)
 
-# So many of a client's outputs are on their way at a time.
+# How many outputs of a client are delivered at a time.
 AT_ONCE = 4
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 30.0
 
 # Yields an output's bytes, by its SHA-256 and its size.
 Read = Callable[[str, int], AsyncIterator[bytes]]
 # Publishes bytes of a Content Type to a topic, for a job; returns once the broker has them.
-# Raises TooLarge, Forbidden, and OSError where there is no broker for the moment.
+# Raises TooLarge, Forbidden, and OSError if there is no broker for the moment.
 PublishTopic = Callable[[Job, OutputInfo, str, bytes], Awaitable[None]]
-# Raises Forbidden or BadRequest unless a client may use a target; returns where it may reach.
+# Returns the addresses that a client may reach with a target. Raises Forbidden or BadRequest.
 Check = Callable[[str, OutputSink, Target], Reach]
 
 

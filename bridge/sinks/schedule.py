@@ -9,7 +9,7 @@ _PASSING = frozenset({408, 423, 425, 429, 500, 502, 503, 504, 507})
 _GONE = 410
 _REDIRECTS = range(300, 400)
 _OK = range(200, 300)
-# Nothing of a body or an answer moves for so long: the server hangs.
+# A server hangs if no byte of a body or an answer moves for this many seconds.
 STALL_S = 30.0
 # A server that takes less in a second is not waited for.
 _LEAST_RATE = 64 * 1024
@@ -44,7 +44,7 @@ class DeliveryRefused(Exception):
 def judge(
     status: int, reason: str, code: str | None, retry_after: str | None
 ) -> DeliveryRefused | None:
-    """Return why an answer is a refusal, None where it is none.
+    """Return why an answer is a refusal, None if it is none.
 
     `code` is the word that a store's XML has for it, `retry_after` the header.
     """
@@ -62,7 +62,7 @@ def judge(
 
 
 def _seconds(retry_after: str | None) -> float | None:
-    """Return how long a server asks to be left alone; None where it gives a date, or nothing."""
+    """Return how long a server asks to be left alone; None if it gives a date, or nothing."""
     if retry_after is None or not retry_after.strip().isdigit():
         return None
     return min(float(retry_after.strip()[:9]), LONGEST_PAUSE_S)
@@ -79,8 +79,8 @@ def longest(size: int, within_s: float) -> float:
 def next_attempt(attempts: int, status: int | None) -> float | None:
     """Return after how long a webhook is sent again, of which so many attempts failed.
 
-    None where it is given up: there were enough, or the receiver says that it is gone for good.
-    `status` is the last answer's, None where there was none.
+    None if it is given up: there were enough, or the receiver says that it is gone for good.
+    `status` is the last answer's, None if there was none.
     """
     if status == _GONE or attempts > len(PAUSES_S):
         return None

@@ -27,12 +27,12 @@ from bridge.sinks.schedule import DeliveryRefused
 
 log = logging.getLogger(__name__)
 
-# So many of a client's are on their way at a time.
+# How many webhooks of a client are sent at a time.
 AT_ONCE = 4
 # Other bridges write some down too, and a disk may have been full: then it is looked again.
 LOOK_AGAIN_S = 5.0
 
-# Raises Forbidden unless a webhook may be sent; returns where it may reach.
+# Raises Forbidden unless a webhook may be sent; returns the addresses it may reach.
 CheckHook = Callable[[PendingWebhook], Reach]
 # Called with each webhook that was given up, and why.
 GaveUp = Callable[[PendingWebhook, str], None]
@@ -114,7 +114,7 @@ class WebhookSender:
             self._wake.set()
 
     async def _attempt(self, hook: PendingWebhook) -> tuple[str | None, int | None]:
-        """Send it once; returns what went wrong, and the answer's status where that was it."""
+        """Send it once; returns what went wrong, and the status if there was an answer."""
         at = int(time.time())
         try:
             reach = self._check(hook)

@@ -1,7 +1,7 @@
 """The inputs and outputs that a file's author has chosen, in the App Mode of ComfyUI's page.
 
 `extra.linearData` has `inputs`, a list of `[node, widget]`, and `outputs`, a list of nodes. A node
-is given by its id, also where it is inside a subgraph, or as `<graph>:<node>:<widget>`. A widget of
+is given by its id, even if it is inside a subgraph, or as `<graph>:<node>:<widget>`. A widget of
 a subgraph node is one that it shows of a node inside.
 """
 

@@ -151,7 +151,7 @@ def bound_media(workflow: Workflow, name: str, value: Any) -> BoundMedia:
 
 
 def seeds(workflow: Workflow, name: str, number: int, randint: RandomInt) -> list[int]:
-    """Draw seeds for an input. Raises InvalidInput where it is no seed."""
+    """Draw seeds for an input. Raises InvalidInput if it is no seed."""
     spec = find(workflow, name)
     if spec is None or spec.kind != "seed":
         known = [each.name for each in workflow.inputs if each.kind == "seed"]

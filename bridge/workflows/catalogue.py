@@ -330,7 +330,7 @@ def is_choice(spec: InputSpec) -> bool:
 
 
 def class_of(info: ObjectInfo, node: Node) -> NodeClass | None:
-    """Return a node's class; None where there is none, or none that can be read."""
+    """Return a node's class; None if there is none, or none that can be read."""
     try:
         return info.get(node.class_type)
     except ObjectInfoError:

@@ -216,7 +216,7 @@ def brings_choices(node: Node, name: str) -> bool:
 
 
 def choices_of(node: Node, spec: InputSpec | None) -> ChoiceList | None:
-    """Return the choices of a declared input, where it has some and takes one at a time."""
+    """Return the choices of a declared input, if it has some and takes one at a time."""
     if spec is not None and brings_choices(node, spec.name):
         options = (value for name, value in node.literals() if name.startswith("option"))
         values = tuple(dict.fromkeys(each for each in options if isinstance(each, str) and each))

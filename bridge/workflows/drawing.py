@@ -21,7 +21,7 @@ _HIDDEN = "EXTRA_PNGINFO"
 _PACKS = "custom_nodes."
 _OURS = "Comfy2MQTT"
 _WIDTH, _HEIGHT, _COLUMNS = 300, 200, 8
-# Ids of the page are numbers of at most so many digits.
+# Ids of ComfyUI's page are numbers with at most this many digits.
 _MAX_DIGITS = 10
 
 

@@ -75,7 +75,7 @@ def _declared_input(
 
 def _declared_default(node: Node, kind: InputKind) -> Any | UnsetType:
     if kind.media:
-        # Without bytes of its own the node falls back on its example, where it has one.
+        # Without bytes of its own the node falls back on its example, if it has one.
         return "" if "example" in node.inputs else UNSET
     default = node.inputs.get(kind.place, UNSET)
     # A value that comes through a link is not the bridge's to decide.
@@ -126,7 +126,7 @@ def addressable_inputs(
     names: Mapping[NodeInput, str],
     dynamic: Container[NodeInput] = (),
 ) -> dict[str, Input]:
-    """Return the input at each place; it is called by its plain name, where it has one.
+    """Return the input at each place; it is called by its plain name, if it has one.
 
     At the places `dynamic` are prompts with choices.
     """

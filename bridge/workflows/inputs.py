@@ -103,7 +103,7 @@ def _unfit(spec: Input, expected: str, value: Any, **allowed: Any) -> NoReturn:
 
 
 def _range(spec: Input) -> str:
-    """Return the limits of a number's input as words; nothing where there are none."""
+    """Return the limits of a number's input as words; nothing if there are none."""
     match (spec.minimum, spec.maximum):
         case (None, None):
             return ""

@@ -238,7 +238,7 @@ def _titled(node: Node, declared: Declarations) -> tuple[NodeInput, PlainName] |
 
 
 def former_name(node: Node) -> str | None:
-    """Return the name of a titled primitive node in earlier versions, where it is another now."""
+    """Return the name of a titled primitive node in earlier versions, if it is another now."""
     if node.title is None or node.title.isascii() or not is_primitive(node):
         return None
     return _slug(node.title, _NOT_IN_ASCII_SLUG) or None
@@ -249,7 +249,7 @@ def _slug(title: str, between: re.Pattern[str]) -> str:
 
 
 def _value_of(node: Node) -> str | None:
-    """Return the name of a primitive node's value, where it is a literal."""
+    """Return the name of a primitive node's value, if it is a literal."""
     value = node.inputs.get("value")
     return "value" if isinstance(value, str | int | float) else None
 

@@ -232,7 +232,7 @@ class InputSpec(msgspec.Struct, frozen=True, dict=True):
 
 
 class OutputSpec(msgspec.Struct, frozen=True):
-    """One output; `match_group` names the inputs whose type it takes, where it has none itself."""
+    """One output; `match_group` names the inputs whose type it takes, if it has none itself."""
 
     name: str
     type: str
@@ -315,7 +315,7 @@ class ObjectInfo:
         """Read the body of `/object_info`, or a file that holds it, and of `/node_replacements`.
 
         The classes of `no_outputs` are no output nodes, whatever `data` says. Raises
-        ObjectInfoError where it is no JSON object.
+        ObjectInfoError if it is no JSON object.
         """
         try:
             raw = _CLASSES.decode(data)
@@ -433,7 +433,7 @@ def _specs(declared: Mapping[str, Any], section: Section) -> Iterator[InputSpec]
 def input_spec(name: str, raw: Any, section: Section = "required") -> InputSpec:
     """Read one declared input: `["INT", {...}]`, `[["a", "b"], {...}]`, or a bare word (hidden).
 
-    Raises TypeError where it is neither.
+    Raises TypeError if it is neither.
     """
     kind, options = raw, _NO_OPTIONS
     if isinstance(raw, list | tuple):

@@ -178,7 +178,7 @@ def _kind(node: Node, declared: Declarations) -> OutputKind | None:
 
 
 def _unused(name: str, node: str, names: set[str]) -> str:
-    """Return the name, with the node's id where it is taken."""
+    """Return the name, with the node's id if it is taken."""
     if name in names:
         name = f"{name} {node}"
     while name in names:

@@ -56,7 +56,7 @@ class Replacement(Struct, frozen=True):
         return found
 
     def new_name(self, old: str) -> str | None:
-        """Return the new name of an input, None where it has none any more."""
+        """Return the new name of an input, None if it has none any more."""
         if self.input_mapping is None:
             return old
         return next((each.new_id for each in self.input_mapping if each.old_id == old), None)

@@ -1,7 +1,7 @@
 """The sidecar of a workflow, `NAME.toml`: titles and limits, without touching the graph.
 
 It is read strictly: a word that means nothing is an error that names the key and what is allowed
-there, and the line where it is known. `bridge.workflows.overrides` applies it to a workflow.
+there, and the line if it is known. `bridge.workflows.overrides` applies it to a workflow.
 """
 
 from __future__ import annotations

@@ -105,12 +105,12 @@ def drawing_of(document: Any) -> Any:
 
 
 def graph_of(document: Any, info: ObjectInfo | None) -> tuple[Graph, Collection[NodeInput]]:
-    """Return the graph, converted where it has to be, and the places of its dynamic prompts.
+    """Return the graph, converted if it has to be, and the places of its dynamic prompts.
 
     Classes that ComfyUI has replaced are the new ones; nodes of others that it does not have are
     part of it. What an API file has is sent as it is: ComfyUI's page has drawn its prompts before
     it exported them.
-    Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
+    Raises WorkflowError if that fails, NeedsObjectInfo if it cannot be tried yet.
     """
     if not is_ui_format(document):
         parsed = graph.parse(document)
@@ -121,9 +121,9 @@ def graph_of(document: Any, info: ObjectInfo | None) -> tuple[Graph, Collection[
 
 
 def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
-    """Return the graph in API format, converted where it has to be, prompts drawn.
+    """Return the graph in API format, converted if it has to be, prompts drawn.
 
-    Raises WorkflowError where that fails, NeedsObjectInfo where it cannot be tried yet.
+    Raises WorkflowError if that fails, NeedsObjectInfo if it cannot be tried yet.
     """
     if not is_ui_format(document):
         return document

@@ -61,9 +61,9 @@ log = logging.getLogger(__name__)
 # Many answer Home Assistant's birth message: not all in the same instant.
 BIRTH_DELAY_S = 5.0
 _BORN = b"online"
-# So many pictures, each with a seed of its own.
+# How many pictures it makes, each with its own seed.
 SURPRISES = 4
-# Of several bridges: so often the jobs that have not ended are looked at, as updates may be lost.
+# In a group: how often unfinished jobs are looked up, in seconds, as updates may be lost.
 _LOOK_S = 10.0
 # More jobs of one client than ever wait.
 _MOST = 100_000

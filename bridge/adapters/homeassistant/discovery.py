@@ -121,7 +121,7 @@ def the_bridge(bridge: AnnouncedBridge, topics: Topics) -> Device:
 
 
 def _page(bridge: AnnouncedBridge) -> Component:
-    """Return the link to the bridge's page, where it has one."""
+    """Return the link to the bridge's page, if it has one."""
     return {} if bridge.url is None else {"configuration_url": bridge.url}
 
 

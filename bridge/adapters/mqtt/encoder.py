@@ -304,7 +304,7 @@ class Encoder:
         return [packet_of(channel, topic, bodies, least(limit, job.envelope.max_packet))]
 
     def _event(self, what: str, key: Key, number: str = "") -> list[tuple[str, str]]:
-        """Return the attributes of a message about a job as a CloudEvent, where it is one.
+        """Return the attributes of a message about a job as a CloudEvent, if it is one.
 
         The `id` is the same however often the message is published.
         """

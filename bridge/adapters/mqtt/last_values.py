@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.sources import Topic
 
-# So many bytes are kept; the oldest value goes first.
+# How many bytes of values are kept; the oldest value is dropped first.
 MAX_BYTES = 64 * 1024 * 1024
 # A topic with an empty value takes memory too.
 _OVERHEAD = 500
@@ -52,7 +52,7 @@ class LastValues:
     async def get(self, _client: str, wanted: Topic) -> bytes:
         """Return a topic's last value, or the next one within `wait_s`.
 
-        Raises DependencyFailed where none is young enough. Cancelling it ends the wait.
+        Raises DependencyFailed if none is young enough. Cancelling it ends the wait.
         """
         found = self._young(wanted)
         if found is None and wanted.wait_s:

@@ -19,7 +19,7 @@ LENGTH = 500
 
 
 class LogTopic(logging.Handler):
-    """Publishes warnings and worse, at most so many a minute; from any thread.
+    """Publishes warnings and errors, a limited number each minute. Called on any thread.
 
     `secrets` are replaced wherever they stand: some come from the words of others.
     """

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 # One warning for a client's messages of one kind, rather than one for each of its jobs.
 _ONE_JOB = re.compile(r"/(job|set)/[^/]+/([^/]+).*")
-# So many kinds are remembered.
+# How many kinds are remembered.
 _MAX_WARNED = 1000
 
 # Notes that the broker has a result, or does not take it.
@@ -193,7 +193,7 @@ class Publisher:
         self.send(packets, optional=job.envelope.max_packet is not None)
 
     def output(self, job: Job, info: OutputInfo, data: bytes | memoryview) -> str | None:
-        """Publish an output's bytes; returns the topic, or None where they must be fetched."""
+        """Publish an output's bytes; returns the topic, or None if they must be fetched."""
         packets = self._encoder.output(job, info, data, self.packet_limit)
         # All or none: where the Response Topic does not get these bytes, it gets the result.
         if any(packet.publish is None for packet in packets):
@@ -307,7 +307,7 @@ class Publisher:
     def foreign(
         self, topic: str, data: bytes, content_type: str, about: Sequence[tuple[str, str]]
     ) -> asyncio.Future[PubAck] | None:
-        """Publish to a topic that is not the bridge's, at QoS 1; None where there is no broker.
+        """Publish to a topic that is not the bridge's, at QoS 1; None if there is no broker.
 
         Raises PacketTooLarge, InvalidMessage; the future raises PublishRefused, ConnectionLost.
         """
@@ -324,8 +324,8 @@ class Publisher:
     ) -> list[asyncio.Future[PubAck] | None]:
         """Send packets in their order; None for each that was not.
 
-        They are sent all or none where there are too many bytes before them. `optional`: one that
-        is larger than its limit is expected, since the client asked for that limit.
+        They are sent together, or not at all if too many bytes wait already. `optional`: a packet
+        above its limit is expected, since the client asked for that limit.
         """
         connection = self._connection
         if connection is None or not self._may_publish():

@@ -25,7 +25,8 @@ from bridge.retry import Backoff
 log = logging.getLogger(__name__)
 
 _GOOD_CONNECTION_S = 10.0
-# So many connections in a row that the broker takes and soon closes: mosquitto does not say why.
+# After this many connections in a row that the broker accepted and soon closed, the log names the
+# likely reason, which mosquitto does not send.
 _THROWN_OUT = 3
 _ANOTHER = (
     "another program seems to connect under this bridge's client id, most likely a second bridge: "

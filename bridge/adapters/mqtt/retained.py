@@ -59,7 +59,7 @@ class Retained:
         # Who has each GPU, by topic, and for how long a broker keeps that, in seconds.
         self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
-        # Why no job is given to each ComfyUI of ours, where that is so.
+        # Why no job is given to each ComfyUI of ours, if that is so.
         self._blocked: dict[str, str | None] = {}
         self._clustered = leads is not None
         self._member = member

@@ -24,7 +24,7 @@ class TopicSink:
     async def publish(self, job: Job, info: OutputInfo, topic: str, data: bytes) -> None:
         """Publish an output at QoS 1; returns once the broker has it.
 
-        Raises TooLarge, Forbidden where the broker refuses it, and ConnectionError where there is
+        Raises TooLarge, Forbidden if the broker refuses it, and ConnectionError if there is
         none for the moment.
         """
         properties = [*about(job), *facts(info)]

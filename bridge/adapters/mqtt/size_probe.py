@@ -71,7 +71,7 @@ class SizeProbe(Extension):
         self._trying = asyncio.Lock()
         self._connections = -1
         self._proven = LARGE_BYTES
-        # False where nothing comes back: an ACL that is stricter than ours.
+        # False if nothing comes back: an ACL that is stricter than ours.
         self._hears_itself = True
         # The largest message that was under way when a connection ended.
         self._cut = 0

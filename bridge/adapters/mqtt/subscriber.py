@@ -52,9 +52,9 @@ log = logging.getLogger(__name__)
 REPEAT_S = 60.0
 # How many requests may be unacknowledged at a time (MQTT's Receive Maximum).
 RECEIVE_WINDOW = 256
-# So many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
+# How many requests are handled at a time. At QoS 1 the broker holds back sooner (RECEIVE_WINDOW).
 MAX_HANDLED = 512
-# ... and of so many bytes together, or one that is larger: they may wait for something.
+# ... and how many bytes they have together, unless it is a single one: they may have to wait.
 MAX_HANDLED_BYTES = 64 * 1024 * 1024
 # A lease runs out, the next heartbeat finds it, the next bridge connects.
 WILL_DELAY_LEASES = 3
@@ -67,7 +67,7 @@ _HASHED_AT_ONCE = 256 * 1024
 
 
 class BrokerSettings(Struct, frozen=True):
-    """The way to the broker. `session_s`: it keeps our session for so long without us."""
+    """Settings of the connection. The broker keeps the session `session_s` after a disconnect."""
 
     address: Address
     client_id: str

@@ -160,7 +160,7 @@ def _template(value: Any, where: str) -> _Template:
 
 
 def _read(payload: bytes) -> Any:
-    """Read a payload as JSON, else as text; None where it is neither."""
+    """Read a payload as JSON, else as text; None if it is neither."""
     try:
         return msgspec.json.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

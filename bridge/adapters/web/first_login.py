@@ -32,7 +32,7 @@ class FirstLogin:
         self._until = 0.0
 
     def offer(self, page: str) -> str | None:
-        """Return a link to the page at this address that logs in; None where there is a key."""
+        """Return a link to the page at this address that logs in; None if there is a key."""
         if self._keyring.keys:
             return None
         self._token, self._until = secrets.token_urlsafe(24), self._clock() + LASTS_S

@@ -24,7 +24,7 @@ _ALWAYS: Final = {
 class Content(Struct, frozen=True):
     """Whole bytes; `tag` is a quoted entity tag, `modified_at` in seconds since the epoch.
 
-    `gzipped` are the same bytes compressed, None where that saves nothing.
+    `gzipped` are the same bytes compressed, None if that saves nothing.
     """
 
     data: bytes

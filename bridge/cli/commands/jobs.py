@@ -21,7 +21,7 @@ from bridge.cli.shared import (
 from bridge.config import Config
 from bridge.contract.messages import State
 
-# So many jobs fit on a screen.
+# How many jobs fit on a screen.
 _JOBS_SHOWN = 20
 
 

@@ -20,9 +20,9 @@ from bridge.workflows.catalogue import Needs
 
 # A place before every priority that a request can have.
 _FIRST = 1_000_000
-# With so many outcomes that could not be written no further job is started.
+# No more jobs are started while this many outcomes cannot be written.
 UNWRITTEN_MAX = 3
-# So many ComfyUIs of other bridges are named as reasons.
+# How many ComfyUIs of other bridges are named in a reason.
 _NAMED = 3
 _PAUSED = "the operator paused the queue"
 _STUCK = "the outcomes of earlier jobs cannot be stored at present"

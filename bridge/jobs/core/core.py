@@ -38,7 +38,7 @@ from bridge.jobs.state import Transition, after
 
 # An attempt that never reached ComfyUI is not made again at once.
 RETRY_PAUSE_S = 0.5
-# A job that fills the disk itself, each time, is given up after so many attempts: some hours.
+# A job that fills the disk each time itself is given up after this many attempts: some hours.
 MAX_NO_ROOM = 20
 
 
@@ -53,7 +53,7 @@ class JobLimits(Struct, frozen=True):
 
 
 class Moment(Struct, frozen=True):
-    """Now: `journal` in seconds by the journal's clock, `steady` by one that begins again.
+    """The time in seconds: `journal` by the journal's clock, `steady` by a monotonic one.
 
     `ahead`: by how much the wall clock is before the journal's.
     """
@@ -64,7 +64,7 @@ class Moment(Struct, frozen=True):
 
 
 class Core:
-    """Jobs that have not ended. `handle` changes them; all else but `announced` only looks."""
+    """Jobs that have not ended. Only `handle` and `announced` change anything."""
 
     def __init__(
         self, instances: Mapping[str, bool], can_run: CanRun, limits: JobLimits, *, alone: bool
@@ -72,7 +72,7 @@ class Core:
         """`instances` maps each ComfyUI's name to whether it is attached: not ours to start.
 
         `can_run` says whether the ComfyUI of a name has what a job needs; it must be pure.
-        `alone`: every job is this bridge's own, so that nothing has to be claimed.
+        `alone`: no other bridge shares the jobs, so that none has to be claimed.
         """
         self.book = Book(Pool(instances, can_run, alone=alone))
         self.counters = Counters()
@@ -90,7 +90,7 @@ class Core:
         self._of_job = self._job_events()
 
     def wakes_at(self) -> Moment:
-        """Return when a Tick is due, by either clock: infinity where none is."""
+        """Return when a Tick is due, by each of the clocks; infinity if none is."""
         steady = [self._reasons.due, *(each.rests_until for each in self.book.pool)]
         due = min((each for each in steady if each is not None), default=float("inf"))
         return Moment(self._deadlines.next, due)
@@ -101,10 +101,10 @@ class Core:
         """Handle an event; returns its effects, in the order in which to execute them.
 
         An event about a job that is not here, or that comes too late for it, changes nothing.
-        Where `must_schedule` is set afterwards, a Schedule has to follow: not at once, so that all
-        that happens at the same time is scheduled together.
+        If `must_schedule` is set afterwards, the caller has to pass a Schedule, once for all
+        events of the same moment.
 
-        A defect of ours costs the job that the event is about; what was decided before it is done.
+        A defect of ours fails the job that the event is about; effects decided before it stay.
         """
         self._now = now
         self._effects = []
@@ -152,8 +152,8 @@ class Core:
     def _job_events(self) -> Mapping[type, tuple[Collection[Phase], Callable[[Entry, Any], None]]]:
         """The events about a job: the phases in which each counts, and what takes it in.
 
-        In any other phase it comes too late: another event was there first, and what follows from
-        that is being done.
+        In any other phase it comes too late: another event came first, and its effects are being
+        executed.
         """
         resolving, releasing, claiming = {Phase.RESOLVING}, {Phase.RELEASING}, {Phase.CLAIMING}
         active, every = {Phase.ACTIVE}, set(Phase)
@@ -230,7 +230,7 @@ class Core:
         self._reasons.forget(job.key)
         self._latest_wins.forget(job)
         self._do(effects.Left(job.key, outcome))
-        # Nobody may be left that wants a ComfyUI.
+        # It may have been the last job that waited for a ComfyUI.
         self.must_schedule |= self._gated
 
     def _replace(self, entry: Entry) -> None:
@@ -246,7 +246,7 @@ class Core:
     # -- jobs that end before they start --
 
     def _withdraw(self, key: Key, how: Withdrawal) -> None:
-        """End a job; one that is at a ComfyUI is stopped there first, and may end otherwise."""
+        """End a job. A job at a ComfyUI is stopped there first, and may succeed before that."""
         entry = self.book.entries.get(key)
         if entry is None:
             return
@@ -506,7 +506,7 @@ class Core:
         self._requeue(entry, event.error, event.prompt_id)
 
     def _end_as_requested(self, entry: Entry, prompt_id: str) -> bool:
-        """End an attempt that did not succeed as whoever stopped it wants; False if nobody did."""
+        """End an attempt that did not succeed as its stop requires; False if nobody stopped it."""
         job = entry.job
         match entry.stop:
             case StopReason.CANCEL:
@@ -626,7 +626,7 @@ class Core:
         member, availability = self.book.pool[event.name], event.availability
         before, member.availability = member.availability, availability
         if not (before.usable and availability.usable):
-            # Also at the start, and where it is away for another reason than before.
+            # Also at the start, and if it is offline for another reason than before.
             self._look_at_reasons()
         if availability.usable and not before.usable:
             self._effects += self._adoption.usable(member)

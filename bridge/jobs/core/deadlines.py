@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 
-# So many that count no longer may be held: to sort them out for each job costs more.
+# How many outdated deadlines may remain: removing each at once would cost more.
 _SPARE = 100
 
 
@@ -23,11 +23,11 @@ class Deadlines:
 
     @property
     def next(self) -> float:
-        """The earliest time; infinity where there is none. Its job may have left long ago."""
+        """The earliest time; infinity if there is none. Its job may have left long ago."""
         return self._heap[0][0] if self._heap else float("inf")
 
     def add(self, job: Job, known: Collection[Key]) -> None:
-        """Add a job's, if it has one and has not started; `known` are all jobs that there are."""
+        """Add a job's deadline, if it has one and has not started; `known` are all jobs."""
         if job.start_before is None or job.state not in ("waiting", "queued"):
             return
         if len(self._heap) > 2 * len(known) + _SPARE:

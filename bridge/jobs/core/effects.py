@@ -89,7 +89,7 @@ class Requeue(JobEffect, frozen=True):
 class Finish(JobEffect, frozen=True):
     """Publish a job's outputs, write its outcome, publish its result. Answered by Finished.
 
-    `expect_s` is what the workflow's next run is expected to take, where that is known again.
+    `expect_s` is how long the workflow's next run is expected to take, if that has changed.
     """
 
     outcome: State

@@ -49,7 +49,7 @@ class Withdrawal(Struct, frozen=True):
 
 
 class Entry(Struct, gc=False):
-    """`instance` is the ComfyUI at which an attempt runs or ran last; None where none did.
+    """`instance` is the ComfyUI of the present or last attempt; None if there was none.
 
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
     may have it. `withdrawn` is how it ends without an attempt's say; `ending` leads to the

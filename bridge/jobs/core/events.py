@@ -67,7 +67,7 @@ class LeftComfyUI(JobEvent, frozen=True):
 
 
 class AttemptSucceeded(JobEvent, frozen=True):
-    """An attempt has all outputs. `run_s` is None where nothing was computed again."""
+    """An attempt has all outputs. `run_s` is None if ComfyUI computed nothing for it."""
 
     run_s: float | None
 
@@ -188,7 +188,7 @@ class InstanceChanged(Struct, frozen=True):
 
 
 class PromptsListed(Struct, frozen=True):
-    """The prompts in a ComfyUI's queue, running or waiting; None where it could not be asked."""
+    """The prompts in a ComfyUI's queue, running or waiting; None if it did not answer."""
 
     instance: str
     prompt_ids: frozenset[str] | None

@@ -9,10 +9,10 @@ from bridge.jobs.core.book import Book
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 
-# A ComfyUI that is away for less is not worth a message, in seconds.
+# A ComfyUI that is offline for less than this many seconds is not worth a message.
 SETTLES_S = 5.0
-# So many clients learn why their jobs wait, the next jobs first: with thousands of messages at
-# once a broker would drop those of others.
+# How many jobs have their reasons published, the next ones first: of thousands of messages at once
+# a broker would drop some.
 AT_ONCE = 100
 
 
@@ -32,7 +32,7 @@ class Reasons:
             self.due = now + SETTLES_S
 
     def will_publish(self, key: Key, reason: str | None, now: float) -> None:
-        """Note that a job's status leaves: once its reason is over, another one has to follow."""
+        """Note a status that is published: when its reason has passed, another has to follow."""
         if reason is not None:
             self._published[key] = reason
             self.look_soon(now)

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 # A blob is rows of this many bytes: a part of it is read without the rest.
 CHUNK = 1024 * 1024
-# So many are known to be whole at a time.
+# How many blobs are remembered as complete.
 _MAX_COMPARED = 4096
 
 _SCHEMA = (

@@ -100,7 +100,7 @@ class Database:
                 await asyncio.wait([future for future, _ in self._answers])
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query; Fenced is raised where it divides by zero."""
+        """Begin each transaction with a query; a division by zero in it raises Fenced."""
         if self._engine is not None:
             self._engine.guard(query)
 

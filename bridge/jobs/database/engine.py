@@ -108,12 +108,12 @@ class Engine(Protocol):
     def run(self, tasks: Sequence[Task]) -> list[WorkResult]:
         """Run works in one transaction that is durable when this returns.
 
-        What one of them raises undoes only that one. Raises DatabaseError where none was done.
+        What one of them raises undoes only that one. Raises DatabaseError if none was done.
         """
         ...
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query; Fenced is raised where it divides by zero."""
+        """Begin each transaction with a query; a division by zero in it raises Fenced."""
 
     def interrupt(self) -> None:
         """End a wait for the database, from another thread: nobody needs the answer any more."""

@@ -128,7 +128,7 @@ def settle(
     last: HeartbeatTimes | None = None,
     steady: float = 0.0,
 ) -> Beat:
-    """Correct leases; take the intake where nobody has it; delete dead members if we have it.
+    """Correct leases; take the intake if nobody has it; delete dead members if we have it.
 
     One that is not `staying` has handed the intake over. `dead` are members that died as far as was
     seen, `last` is when this bridge's last heartbeat was, `steady` its steady clock now.

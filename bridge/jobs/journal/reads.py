@@ -113,7 +113,7 @@ class Reads(Base):
         return int(size)
 
     async def blob(self, sha256: str) -> bytes | None:
-        """A small blob's bytes; None where they are a file."""
+        """A small blob's bytes; None if the blob is a file."""
         row = await self._row(queries.BLOB, (sha256,))
         return None if row is None else row[0]
 

@@ -65,7 +65,7 @@ class Stored(Struct, frozen=True):
 
 
 class KeptUpload(Struct, frozen=True):
-    """Bytes that a client uploaded; `data` are they where they lie in the journal itself."""
+    """Bytes that a client uploaded; `data` has them if they are in the journal itself."""
 
     kind: str
     content_type: str

@@ -155,7 +155,7 @@ class Sets:
     async def expand(
         self, key: Key, made: int, drafts: Sequence[Draft], now: float
     ) -> list[Record] | None:
-        """Write down a set's next jobs, of which `made` were; None where it is not as it was.
+        """Write a set's next jobs, after `made`; None if the row has another count by now.
 
         It may have been cancelled or paused, or another bridge has continued it.
         """
@@ -252,11 +252,11 @@ class Sets:
         outputs: Sequence[KeptOutput] = (),
         keep_until: float = 0.0,
     ) -> bytes | None:
-        """Write a set's outcome; returns its result, None where there is none to write.
+        """Write a set's outcome; returns its result, None if there is none to write.
 
         That is where it has one, where a job has not ended, or not all were made. `result` is
         called in the database's thread, with the jobs that were made; its `n` does not matter.
-        `shown` is the wall clock's time, where that is another than `now`. `outputs` are what the
+        `shown` is the wall clock's time, if that is another than `now`. `outputs` are what the
         set has collected.
         """
         draw, owner = self._numbers.draw(key.client), self._numbers.owner()

@@ -20,7 +20,7 @@ from bridge.jobs.job import ResultWebhook
 from bridge.jobs.journal import queries, touched
 from bridge.jobs.queue import Key
 
-# So many of a client's may wait: more say that nobody is there to take them.
+# How many webhooks of a client may wait. With more, nobody seems to receive them.
 MOST_OF_CLIENT = 10_000
 
 
@@ -99,7 +99,7 @@ class Webhooks:
         return await self._database.run(work, touched.NOTHING)
 
     async def next_due(self, now: float) -> float | None:
-        """Return when the next one is due that is not yet; None where none waits."""
+        """Return when the next webhook is due that is not due yet; None if none waits."""
         row = await self._database.run(
             lambda db: db.execute(queries.NEXT_WEBHOOK, (now,)).fetchone(), touched.NOTHING
         )

@@ -80,7 +80,7 @@ class Writes(Base):
     async def released(self, job: Job, plan: Plan, media: Mapping[str, bytes]) -> int:
         """Note that all that a job waited for is here: its plan, complete, and the bytes.
 
-        Returns the number of that. Raises AlreadyEnded where it waits no longer.
+        Returns the status's `n`. Raises AlreadyEnded if it no longer waits.
         """
         encoded = _encode(plan)
         draw = self._draw(job.key.client)
@@ -170,7 +170,7 @@ class Writes(Base):
         `result` is the message without its number; `estimate` is a workflow, and how many seconds
         its next run is expected to take; `hooks` are who is to be sent the result.
 
-        Raises AlreadyEnded where there is one: the first outcome stands.
+        Raises AlreadyEnded if it has one: the first outcome stands.
         """
         if not transitions.is_outcome(state):
             raise ValueError(f"{state!r} is no outcome")

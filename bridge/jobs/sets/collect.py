@@ -49,11 +49,11 @@ T = TypeVar("T")
 # The longer side of an image, in pixels, by what it is for; of its label so many characters.
 _SIDES = {"sheet": 256, "animation": 512}
 _LABEL = 64
-# A row of a sheet is the last axis of a grid where that is no longer.
+# A row of a sheet is the last axis of a grid, if that is not longer than this.
 _MOST_COLUMNS = 32
 _QUALITY = 95
 _CHUNK = 1024 * 1024
-# So many jobs that are left out are named.
+# How many of the jobs that are left out are named.
 _NAMED = 20
 _UNSAFE = re.compile(r'[\x00-\x1f<>:"/\\|?*]')
 
@@ -102,7 +102,7 @@ class Publishes(Protocol):
     def set_output(
         self, record: SetRecord, info: OutputInfo, data: bytes | memoryview, keep_s: float
     ) -> str | None:
-        """Publish bytes; return the topic, None where they must be fetched. Returns at once."""
+        """Publish bytes, without waiting. Returns the topic; None if they have to be fetched."""
 
 
 class _Made(Struct, frozen=True):
@@ -231,7 +231,7 @@ class SetCollector:
         )
 
     async def _small(self, key: Key, row: OutputRow, side: int) -> Transcoded | None:
-        """Return the image of a job, made small; None where it cannot be decoded or is gone."""
+        """Return the image of a job, made small; None if it is gone or cannot be decoded."""
         form = Profile("webp", _QUALITY, max_width=side, max_height=side, strip=True)
         wanted = target(form, SourceImage(row.content_type, None, None, row.size))
         stored = await self._journal.output(Key(key.client, row.job_id), row.output)
@@ -383,7 +383,7 @@ def _mapped(file: IO[bytes]) -> memoryview:
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
-    """Run work in a thread, and wait for its end also where this is cancelled."""
+    """Run work in a thread. Cancelling this waits for the thread to end."""
     running = asyncio.get_running_loop().run_in_executor(None, work)
     try:
         return await asyncio.shield(running)

@@ -433,7 +433,7 @@ class SetDriver:
         if not making.done():
             return None
         if not succeeded(making):
-            live.collecting = None  # made again where that may help
+            live.collecting = None  # tried again later, if that may help
         return making.result()
 
     def _stop_collecting(self, live: _Live) -> None:

@@ -11,14 +11,14 @@ from bridge.contract.sets import Counts
 
 K = TypeVar("K", bound=Hashable)
 
-# So many jobs of a client's sets are in the queue for each ComfyUI, and a few more: it never idles,
-# and a job that comes later waits for few of them.
+# A client's sets have this many jobs in the queue for each ComfyUI, and `_MORE` besides: so ComfyUI
+# never idles, and a later job waits for few of them.
 _PER_COMFYUI = 2
 _MORE = 2
-# Where they are over in no time, as many as end in this many seconds, up to so many.
+# Of short jobs there are as many as end in `_AHEAD_S` seconds, up to `MOST`.
 _AHEAD_S = 0.5
 MOST = 64
-# So many jobs of a set may wait for their input; they block no others.
+# How many jobs of a set may wait for their input; those block no others.
 MOST_WAITING = 16
 
 

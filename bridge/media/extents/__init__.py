@@ -78,7 +78,7 @@ def _of_header(found: Sniffed, extent: Extent) -> None:
 
 
 def check(name: str, extent: Extent, limits: MediaLimits) -> None:
-    """Raise InvalidInput, with what was found and what is allowed, where it is more than it may."""
+    """Raise InvalidInput, with what was found and what is allowed, if it is more than it may."""
     for what, found, allowed, setting in (
         ("pixels", extent.pixels, limits.pixels, "max_input_pixels"),
         ("frames", extent.frames, limits.frames, "max_input_frames"),

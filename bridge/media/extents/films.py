@@ -116,7 +116,7 @@ def _of_track(
 
 
 def _duration(file: Reader, body: int) -> float:
-    """Return the seconds of an `mvhd` or `mdhd`; 0 where it does not say."""
+    """Return the seconds of an `mvhd` or `mdhd`; 0 if it does not say."""
     long = file.big(body, 1) == 1
     scale = file.big(body + (20 if long else 12), 4)
     length = file.big(body + (24 if long else 16), 8 if long else 4)

@@ -65,7 +65,7 @@ def convert(
     something else than the drawing says. Raises ObjectInfoError where a class that the file uses
     is declared in a way that cannot be read. Of each choice in a dynamic prompt it has the first.
 
-    A node of a class that the server does not have is left out where nothing is linked to it. Else
+    A node of a class that the server does not have is left out if nothing is linked to it. Else
     it is refused, or with `keep_unknown` part of the prompt, with those inputs whose names the file
     has: such a prompt says what is missing, and cannot be run. So is a node with a picture that
     only the page can take: with `keep_unknown` its value is without one.

@@ -20,7 +20,7 @@ class Budget:
         self._left = units
 
     def spend(self, units: int = 1) -> None:
-        """Take units away. Raises ConversionError `too_large` where there are none left."""
+        """Take units away. Raises ConversionError `too_large` if there are none left."""
         self._left -= units
         if self._left < 0:
             raise ConversionError(

@@ -382,7 +382,7 @@ def _link(raw: Any) -> FileLink:
 
 
 def node_id(raw: Any) -> str | None:
-    """Return a node's id as the prompt writes it, None where it is no id."""
+    """Return a node's id as the prompt writes it, None if it is no id."""
     if isinstance(raw, str):
         return raw if 0 < len(raw) <= MAX_ID_LENGTH else None
     if isinstance(raw, float) and raw.is_integer() and abs(raw) < MAX_ID:

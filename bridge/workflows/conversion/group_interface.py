@@ -48,7 +48,7 @@ class Classes(Protocol):
         """True if the front end has a widget for the input."""
 
     def spend(self, units: int) -> None:
-        """Count work. Raises ConversionError where it is too much."""
+        """Count work. Raises ConversionError if it is too much."""
 
 
 def interface(classes: Classes, group: FileGroup) -> Interface:
@@ -87,7 +87,7 @@ class _Reading:
         return self._found
 
     def _declared(self, place: int, node: FileNode) -> NodeClass | None:
-        """Return what an inner node counts as; None where it shows nothing."""
+        """Return what an inner node counts as; None if it shows nothing."""
         if node.type == PRIMITIVE:
             return self._primitive(place)
         if node.type == _REROUTE:

@@ -102,7 +102,7 @@ class Groups:
         return self._object_info.get(kind)
 
     def spend(self, units: int) -> None:
-        """Count work. Raises ConversionError where it is too much."""
+        """Count work. Raises ConversionError if it is too much."""
         self._budget.spend(units)
 
     def has_widget(self, spec: InputSpec) -> bool:

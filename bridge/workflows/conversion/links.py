@@ -60,7 +60,7 @@ Resolved: TypeAlias = Origin | HostValue | None
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """At an input. `wanted` is the type that is asked for, where it is not the input's own."""
+    """At an input. `wanted` is the type that is asked for, if it is not the input's own."""
 
     place: Place
     slot: int
@@ -97,7 +97,7 @@ class LinkResolver:
         self._known: dict[_Step, Resolved] = {}
 
     def find(self, place: Place, slot: int) -> Resolved:
-        """Return the input's origin; None where nothing is linked to it.
+        """Return the input's origin; None if nothing is linked to it.
 
         Raises ConversionError: `broken_link` or `cyclic_link`.
         """

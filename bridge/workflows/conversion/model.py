@@ -1,6 +1,6 @@
 """Live nodes and graphs: the file as the front end holds it once it is loaded.
 
-A graph is made once for each definition, also where several subgraph nodes show it. What belongs
+A graph is made once for each definition, even if several subgraph nodes show it. What belongs
 to a single subgraph node, the values that it shows on its outside, is kept on that node.
 
 These are the only things of a conversion that change while it runs; they never leave it.

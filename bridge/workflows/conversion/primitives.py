@@ -55,7 +55,7 @@ def hand_out(graph: LiveGraph, replacements: TextPlaceholders) -> None:
 
 def _value(primitive: LiveNode, graph: LiveGraph, targets: list[Widget]) -> Any:
     """Return the value that the node holds, MISSING where it stands for no widget."""
-    # It stands for the first alone, also where that link is gone.
+    # It stands for the first alone, even if that link is gone.
     first = next(_targets(graph, primitive.outputs[0].links[:1]), None)
     if first is None:
         return MISSING

@@ -27,7 +27,7 @@ def _pair_fits(one: str, other: str) -> bool:
 
 
 def common(*types: str) -> str | None:
-    """Return the words that all types share, None where there are none; `*` takes part in all."""
+    """Return the words that all types share, None if there are none; `*` takes part in all."""
     lists = [each.split(",") for each in types if each != "*"]
     if not lists:
         return "*"

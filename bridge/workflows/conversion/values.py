@@ -1,6 +1,6 @@
 """The file's values, given to a live node's widgets.
 
-Values are saved by position, and by newer front ends by name as well. Names are right also where
+Values are saved by position, and by newer front ends by name as well. Names are right even if
 the server's class has other inputs than the one that the file was made with: there a page that goes
 by position puts values into the wrong inputs, and one with the setting NamedValuesRestore does not.
 A few custom nodes save names alone.

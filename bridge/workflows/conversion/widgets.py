@@ -83,7 +83,7 @@ def enter(widget: Widget, value: Any, front_end: FrontEnd) -> None:
     """Set a widget to a value of the file.
 
     A text field makes text of everything and has plain line ends; the later front end keeps the
-    value beside the field, and the field counts only where there is none.
+    value beside the field, and the field counts only if there is none.
     """
     if widget.kind is WidgetKind.LINES:
         if value is None:
