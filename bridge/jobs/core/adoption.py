@@ -33,8 +33,8 @@ class Adoption:
             entry.pinned = member.name
 
     def starts(self, entry: Entry, member: Member) -> None:
-        """Note that a job is started at a ComfyUI."""
-        if entry.adopt and not self._all_asked:
+        """Note that a job from before this process is started at a ComfyUI."""
+        if not self._all_asked:
             self._run_by[entry.job.prompt_id] = member.name
         entry.adopt = False
         self._book.adopting.discard(entry.job.key)

@@ -228,14 +228,17 @@ class Core:
         self.book.remove(entry)
         self._look_if_changed(was_stuck=was_stuck)
         self._reasons.forget(job.key)
-        self._latest_wins.forget(job)
+        if job.replace is not None:
+            self._latest_wins.forget(job, job.replace)
         self._do(effects.Left(job.key, outcome))
         # It may have been the last job that waited for a ComfyUI.
         self.must_schedule |= self._gated
 
     def _replace(self, entry: Entry) -> None:
         """Cancel the older of two jobs of which only the newest is wanted."""
-        pair = self._latest_wins.add(entry.job)
+        if entry.job.replace is None:
+            return
+        pair = self._latest_wins.add(entry.job, entry.job.replace)
         if pair is None:
             return
         older, newer = self.book.entries[pair[0].key], pair[1].key.job_id
@@ -421,7 +424,8 @@ class Core:
         self._do(
             effects.StartJob(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
         )
-        self._adoption.starts(entry, member)
+        if entry.adopt:
+            self._adoption.starts(entry, member)
 
     def _began(self, entry: Entry, _event: events.Began) -> None:
         job = entry.job

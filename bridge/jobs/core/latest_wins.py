@@ -11,14 +11,12 @@ class LatestWins:
     def __init__(self) -> None:
         self._newest: dict[tuple[str, str], Job] = {}
 
-    def add(self, job: Job) -> tuple[Job, Job] | None:
+    def add(self, job: Job, replace: str) -> tuple[Job, Job] | None:
         """Add a job. If another one has its word, return both: first the older, then the newer.
 
         The job added may be the older one, if it returns from a ComfyUI.
         """
-        if job.replace is None:
-            return None
-        word = (job.key.client, job.replace)
+        word = (job.key.client, replace)
         known = self._newest.setdefault(word, job)
         if known.key == job.key:
             return None
@@ -26,11 +24,9 @@ class LatestWins:
         self._newest[word] = newer
         return older, newer
 
-    def forget(self, job: Job) -> None:
+    def forget(self, job: Job, replace: str) -> None:
         """Forget a job that left the book."""
-        if job.replace is None:
-            return
-        word = (job.key.client, job.replace)
+        word = (job.key.client, replace)
         newest = self._newest.get(word)
         if newest is not None and newest.key == job.key:
             del self._newest[word]
