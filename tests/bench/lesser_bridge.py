@@ -12,11 +12,13 @@ import runpy
 import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.comfyui.cleanup import Cleanup
 from bridge.jobs.database import database
+from bridge.jobs.database.engine import Task, WorkResult, run_each
 from bridge.jobs.database.sqlite import Sqlite
 from tests.support.bridge import BridgeProcess
 
@@ -76,6 +78,28 @@ def _thread() -> None:
     database.Database._hand_over = hand_over  # type: ignore[method-assign]
 
 
+def _waits() -> None:
+    """Answer before the commit, so that a job goes on while it is written."""
+
+    def serve(self: Any, engine: Any, opened: asyncio.Future[None]) -> None:
+        with closing(engine):
+            engine.open()
+            connection = engine._connection
+            assert connection is not None
+            self._answer([opened], [WorkResult()])
+            while group := self._next_group():
+                tasks = [task for task, _ in group if isinstance(task, Task)]
+                connection.execute("BEGIN IMMEDIATE")
+                found = iter(run_each(connection, tasks, ()))
+                answers = [
+                    task if isinstance(task, WorkResult) else next(found) for task, _ in group
+                ]
+                self._answer([future for _, future in group], answers)
+                connection.execute("COMMIT")
+
+    database.Database._serve = serve  # type: ignore[method-assign]
+
+
 def _news() -> None:
     Publisher.status = _nothing  # type: ignore[method-assign]
     Publisher.progress = _nothing  # type: ignore[method-assign]
@@ -90,6 +114,7 @@ PARTS: Mapping[str, tuple[str, Callable[[], None]]] = {
     "syncs": ("the journal's syncs of the disk", _syncs),
     "file": ("the journal's file: it is in memory", _file),
     "thread": ("the journal's file and its thread", _thread),
+    "waits": ("the waits for commits, which happen meanwhile", _waits),
     "news": ("statuses and progress", _news),
     "cleanup": ("the cleaning up at ComfyUI", _cleanup),
     "collector": ("Python's garbage collector", gc.disable),

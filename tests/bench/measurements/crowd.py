@@ -40,8 +40,8 @@ async def _compare(stand: Stand, both: Both, output: Output) -> Row:
     rates: list[float] = []
     references: list[float] = []
     for number in range(stand.rounds):
-        references.append(await _rate(stand, direct))
-        rates.append(await _rate(stand, bridged))
+        references.append(await rate(stand, direct))
+        rates.append(await rate(stand, bridged))
         told = f"{output.name}, direct {references[-1]:.0f}, bridge {rates[-1]:.0f} jobs/s"
         stand.tell(f"round {number + 1} of {stand.rounds}: {told}")
     return Row.compared(
@@ -52,7 +52,7 @@ async def _compare(stand: Stand, both: Both, output: Output) -> Row:
     )
 
 
-async def _rate(stand: Stand, run: RunFor) -> float:
+async def rate(stand: Stand, run: RunFor) -> float:
     """Return how many jobs a second went through."""
     stand.empty_output()
 

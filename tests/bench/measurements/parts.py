@@ -1,16 +1,19 @@
-"""The limits of a small job: bridges that each lack one part, beside a whole one.
+"""The limits of a small job: bridges that each lack one part, or all but one, beside a whole one.
 
 Parts are not additive: what one of them waits for, another may have to wait for then.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from tests.bench.delivery import Delivery, to_image
 from tests.bench.figures import compare, p50
+from tests.bench.forwarder import forwarder
 from tests.bench.graphs import COLOUR, to_bridge, trivial
 from tests.bench.lesser_bridge import PARTS, lesser
+from tests.bench.measurements.crowd import CLIENTS, RunFor, rate
 from tests.bench.report import Row
 from tests.bench.stand import Measurement, Stand
 from tests.bench.subscriber import Subscriber, subscribed
@@ -21,29 +24,49 @@ JOBS = 200
 TURN = 25
 WORKFLOW = "ours"
 WHOLE = "whole"
+# Bridges that do nothing else.
+FORWARDERS = {
+    "forwards": "a bridge that only forwards",
+    "keeps": "a bridge that only forwards, and keeps what it forwards",
+}
+# What each side is called in the table, and the kind of its process.
+KINDS: Mapping[str, tuple[str, type[BridgeProcess]]] = {
+    WHOLE: ("", BridgeProcess),
+    **{part: (f"a small job without {about}", lesser(part)) for part, (about, _) in PARTS.items()},
+    **{kind: (f"a small job of {about}", forwarder(kind)) for kind, about in FORWARDERS.items()},
+}
 
 
 async def measure(stand: Stand) -> list[Row]:
-    """Have a whole bridge and all lesser ones take turns on one ComfyUI."""
-    kinds: dict[str, type[BridgeProcess]] = {WHOLE: BridgeProcess}
-    kinds |= {part: lesser(part) for part in PARTS}
+    """Have a whole bridge and all others take turns on one ComfyUI, then with many jobs at once."""
     async with AsyncExitStack() as stack:
-        sides = [await _side(stand, stack, name, kind) for name, kind in kinds.items()]
-        rounds = await take_turns(stand, sides, jobs=JOBS, turn=TURN)
+        sides = [await _side(stand, stack, name, kind) for name, (_, kind) in KINDS.items()]
+        rounds = await take_turns(stand, [side for side, _ in sides], jobs=JOBS, turn=TURN)
+        rates: dict[str, list[float]] = {name: [] for name in (WHOLE, *FORWARDERS)}
+        for _ in range(stand.rounds):
+            for side, run in sides:
+                if side.name in rates:
+                    rates[side.name].append(await rate(stand, run))
     rows: list[Row] = []
-    for part, (about, _) in PARTS.items():
-        what = f"a small job without {about}"
-        pairs = (rounds[part], rounds[WHOLE])
-        image, whole = ([to_image(each.deliveries) for each in taken] for taken in pairs)
-        used, all_used = (_processor(taken) for taken in pairs)
+    for name, (what, _) in KINDS.items():
+        if name == WHOLE:
+            continue
+        image, whole = ([to_image(each.deliveries) for each in rounds[of]] for of in (name, WHOLE))
+        used, all_used = (_processor(rounds[of]) for of in (name, WHOLE))
         rows += [
             Row.compared(f"{what}: to the last byte, p50", "ms", compare(image, whole, p50)),
             Row.compared(f"{what}: processor time", "ms", compare(used, all_used, p50)),
         ]
+    for name, about in FORWARDERS.items():
+        what = f"{CLIENTS} clients at once of {about}: jobs a second"
+        here, there = ([[each] for each in rates[of]] for of in (name, WHOLE))
+        rows.append(Row.compared(what, "/s", compare(here, there, p50)))
     return rows
 
 
-async def _side(stand: Stand, stack: AsyncExitStack, name: str, kind: type[BridgeProcess]) -> Side:
+async def _side(
+    stand: Stand, stack: AsyncExitStack, name: str, kind: type[BridgeProcess]
+) -> tuple[Side, RunFor]:
     broker = await stack.enter_async_context(stand.broker())
     workflows = {WORKFLOW: trivial(0, to_bridge("2"))}
     bridge = await stack.enter_async_context(stand.bridge(kind, broker, workflows))
@@ -52,7 +75,10 @@ async def _side(stand: Stand, stack: AsyncExitStack, name: str, kind: type[Bridg
     async def run(colour: int) -> Delivery:
         return await subscriber.run(WORKFLOW, {COLOUR: colour})
 
-    return Side(name, run, {"bridge": bridge.pid})
+    async def run_for(client: str) -> Delivery:
+        return await subscriber.run(WORKFLOW, {COLOUR: stand.colour()}, client=client)
+
+    return Side(name, run, {"bridge": bridge.pid}), run_for
 
 
 def _processor(rounds: list[Taken]) -> list[list[float]]:
