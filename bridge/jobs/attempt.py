@@ -1,7 +1,7 @@
 """One attempt at one job on one ComfyUI: from its prompt to how it ended.
 
-An attempt changes nothing but what ComfyUI holds; what becomes of the job is decided by the core
-(`jobs/core/`) and kept by the journal.
+An attempt changes nothing but what ComfyUI holds. The core (`jobs/core/`) decides what follows for
+the job, and the journal stores that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AttemptTimes(Struct):
 
 
 class Success(Struct, frozen=True):
-    """All outputs are here but those that are `missing`. `reused`: nothing was computed again."""
+    """The job succeeded, but for `missing` outputs. `reused`: all came from ComfyUI's cache."""
 
     outputs: list[CollectedOutput]
     reused: bool
@@ -55,16 +55,16 @@ class Success(Struct, frozen=True):
 
 
 class Failure(Struct, frozen=True):
-    """The job failed, and would again. `counts` is as in Retry."""
+    """The job failed, and would fail again. `counts` is as in Retry."""
 
     error: BridgeError
     counts: bool = False
 
 
 class Retry(Struct, frozen=True):
-    """The attempt failed for a reason that may be gone at the next.
+    """The attempt failed for a reason that may not affect the next one.
 
-    An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
+    Attempts that began at ComfyUI count; `counts`: so does this one, even if it did not begin.
     `free_memory`: ComfyUI is to free its memory first. `no_room`: its disk is full.
     """
 
@@ -88,14 +88,14 @@ class Observer(Protocol):
         """ComfyUI began to run the prompt; called once, unless it ended unseen."""
 
     def output(self, output: CollectedOutput) -> CollectedOutput:
-        """An output is complete and its index certain; returns it as published, if it was."""
+        """An output is complete, its index final. Returns it, with its topic if published."""
         ...
 
     def progress(self, snapshot: Snapshot) -> None:
-        """The prompt got on."""
+        """The prompt made progress."""
 
     def preview(self, preview: events.PromptPreview) -> None:
-        """ComfyUI sent an image of the work so far."""
+        """ComfyUI sent an image of the unfinished work."""
 
 
 class Attempt:
@@ -180,12 +180,12 @@ class Attempt:
         return extra
 
     def _without_key(self, error: BridgeError) -> BridgeError:
-        """Return the error; others' words in it might repeat the key."""
+        """Return the error without the API key, which texts from others might contain."""
         key = self._instance.api_key
         return error if key is None else failures.without(error, key)
 
     def cancel(self) -> None:
-        """Stop it; whether that came in time is in what `run` returns."""
+        """Stop the attempt. What `run` returns tells whether this came in time."""
         if not self._stop.is_set():
             self._stop.set()
             self._stop_there()
@@ -210,7 +210,7 @@ class Attempt:
                 await self._send(media, blob)
 
     async def _send(self, media: MediaInput, blob: Blob) -> None:
-        """Upload bytes that ComfyUI does not have, or no longer: it may have been restarted."""
+        """Upload bytes that ComfyUI does not have; after a restart it may lack all."""
         client = self._instance.client
         if media.via == "upload":
             data = await self._load_media(blob.sha256)
@@ -221,7 +221,7 @@ class Attempt:
             await client.put_media(blob.sha256, data, blob.content_type)
 
     async def _view(self, filename: str, subfolder: str, type_: str) -> bytes:
-        """Fetch a file; a picture that is dropped in elsewhere names its author's folders alone."""
+        """Fetch a file, without the name of this prompt's folder in a picture's metadata."""
         data = await self._instance.client.view(filename, subfolder, type_)
         return without_folder(data, f"{FOLDER}/{self.prompt_id}")
 
@@ -242,13 +242,13 @@ class Attempt:
             raise group.exceptions[0] from None
 
     def _stop_there(self) -> None:
-        """Have ComfyUI stop it, if it is to stop; before it was sent, there is nothing to stop."""
+        """Make ComfyUI stop the prompt, if that was requested and ComfyUI has the prompt."""
         if self._tasks is not None and self._sent and self._stop.is_set():
             stopping = self._tasks.create_task(self._instance.cancel(self.prompt_id))
             self._watches.append(stopping)
 
     def _watch(self, delay_s: float, limit: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Look after a limit once it may be reached: most prompts have ended before."""
+        """Start the task of a limit only when it may be reached: most prompts end before."""
 
         def begin() -> None:
             if self._tasks is not None:
@@ -265,7 +265,7 @@ class Attempt:
     async def _limit_silence(self) -> None:
         """Stop a prompt that sends nothing any more.
 
-        While an attached ComfyUI is away, silence means nothing: the prompt may be done there.
+        While an attached ComfyUI is offline, silence means nothing: the prompt may have ended.
         """
         text = f"it sent nothing for {self._silence_s:g} s"
         while True:
@@ -278,7 +278,7 @@ class Attempt:
                 await asyncio.sleep(self._silence_s)
 
     async def _cut_short(self, error: Timeout) -> bool:
-        """End the prompt because of `error`; False where an attached ComfyUI is away.
+        """End the prompt because of `error`; False if an attached ComfyUI is offline.
 
         A supervised ComfyUI that is stuck is killed, and the prompt is lost with it. Raises Timeout
         for a prompt that does not stop in an attached one.

@@ -1,4 +1,4 @@
-"""The work that has not ended, by what it needs of a ComfyUI: how many GPUs it is worth. Pure."""
+"""The unfinished work, by the models it needs, to tell how many GPUs it is worth. Pure."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Backlog(Struct, frozen=True):
-    """All work of a group of bridges, those with the most to do first; a bridge alone is one."""
+    """All work of a group of bridges (or of one bridge), the largest kinds first."""
 
     members: int
     kinds: list[Work]

@@ -33,7 +33,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Reading(Struct, frozen=True):
-    """A clock's reading: the journal's time, and the other clocks' at that moment.
+    """A reading of the journal's clock, with that of the other clocks at the same moment.
 
     `boot` names the machine's last start: only within one do readings of `steady` compare.
     """
@@ -68,21 +68,21 @@ class Clock:
 
     @property
     def ahead(self) -> float:
-        """By how many seconds the wall clock is before the journal's."""
+        """Seconds by which the wall clock is ahead of the journal's."""
         off = self._wall() - self.now()
         if abs(off - self._ahead) > _SETTLE_S:
             self._ahead = off
         return self._ahead
 
     def shown(self, at: float) -> float:
-        """Return the wall clock's time, as it goes now, of one of the journal's."""
+        """Convert a time of the journal's clock to the present wall clock's."""
         return at + self.ahead
 
     def resume(self, before: Reading | None, latest: float | None) -> float:
         """Continue from an earlier reading; returns by how much the wall clock jumped since.
 
-        Zero for what is no jump. Without a reading `latest` is the newest time that the journal
-        has, if any: whether the clock jumped since is not known.
+        Returns 0 for less than `JUMP_S`. Without a reading, `latest` is the newest time in the
+        journal, if any: whether the clock has jumped since is unknown.
         """
         wall, steady = self._wall(), self._steady()
         if before is None and latest is None:
@@ -100,12 +100,12 @@ class Clock:
         return _jump(went - away) if known else 0.0
 
     def look(self) -> float:
-        """Compare with the wall clock; returns by how much that jumped since the last look."""
+        """Compare with the wall clock; returns the seconds it jumped since the last look."""
         before, self._looked = self._looked, self.ahead
         return _jump(self._looked - before)
 
     def read(self) -> Reading:
-        """Return what `resume` continues from."""
+        """Return a reading, from which `resume` continues."""
         return Reading(self.now(), self._wall(), self._steady(), self._boot)
 
 

@@ -1,8 +1,8 @@
-"""Delivers what a job put out to its sinks, before its outcome is written.
+"""Delivers a job's outputs to its sinks, before its outcome is written.
 
-First its outputs are stored on disk, with a note about them. Whatever dies then, the next start
-finds the note and delivers the outputs, without running the job again. While a sink is waited for,
-the bytes are not held in memory.
+First the outputs are stored on disk, with a note about them. If the bridge dies after that, the
+next start finds the note and delivers the outputs without running the job again. While a sink does
+not answer, the bytes are not in memory.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Undelivered(Struct, frozen=True, omit_defaults=True):
 
 
 class Delivering:
-    """Keeps what jobs gave, and has it delivered."""
+    """Stores the outputs of jobs, and delivers them."""
 
     def __init__(
         self, journal: Journal, files: Files, finalizer: Finalizer, deliver: Deliver | None
@@ -59,20 +59,20 @@ class Delivering:
         self._deliver = deliver
 
     def has(self, job: Job) -> bool:
-        """True if something of a job is to be delivered."""
+        """True if a job has sinks."""
         return self._deliver is not None and bool(job.envelope.put)
 
     async def left(self, job: Job) -> Undelivered | None:
-        """Return what a job gave before this process, or before another bridge died."""
+        """Return the note that an earlier process or another bridge left; None without one."""
         kept = await until_on_disk(lambda: self._journal.undelivered(job.key))
         return None if kept is None else msgspec.json.decode(kept, type=Undelivered)
 
     async def keep(
         self, job: Job, ended: Completion, undelivered: Undelivered, failed: Callable[[], None]
     ) -> Completion:
-        """Publish the outputs of a job and have them on disk; returns its end without the bytes.
+        """Publish and store the outputs of a job; returns its completion without the bytes.
 
-        `failed` is called each time that they could not be written: it is tried until they are.
+        Writing is retried until it succeeds; `failed` is called after each failure.
         """
         ended = await self._finalizer.published(job, ended)
 
@@ -84,7 +84,7 @@ class Delivering:
         return _without_bytes(ended, undelivered.timings)
 
     async def resume(self, job: Job, plan: Plan, left: Undelivered) -> Completion:
-        """Publish the outputs that were kept once more; returns their job's end without the bytes.
+        """Publish the stored outputs again; returns the job's completion without the bytes.
 
         Raises FileNotFoundError if they are gone.
         """
@@ -100,14 +100,14 @@ class Delivering:
         return _without_bytes(await self._finalizer.published(job, ended), left.timings)
 
     async def deliver(self, job: Job, ended: Completion) -> Completion:
-        """Deliver what was kept; cancelling it stops that."""
+        """Deliver the stored outputs. Cancelling this stops the delivery."""
         if self._deliver is None:
             return ended
         found = await self._deliver(job, [each.info for each in ended.outputs])
         return replace(ended, delivered=found)
 
     async def read(self, sha256: str, size: int) -> AsyncIterator[bytes]:
-        """Yield the bytes of an output that is kept; waits for a database that is away.
+        """Yield the bytes of a stored output; waits while the database is offline.
 
         Raises FileNotFoundError.
         """

@@ -54,7 +54,7 @@ class Dependencies:
         transcoder: Transcoder,
         limits: MediaLimits = MediaLimits(),  # noqa: B008 - it never changes
     ) -> None:
-        """`limits` bound what an input unpacks to, which the transcoder may have to find out."""
+        """`limits` bound inputs once unpacked; the transcoder measures those that take long."""
         self._journal = journal
         self._files = files
         self._sources = sources
@@ -63,19 +63,19 @@ class Dependencies:
         self._endings: dict[Key, asyncio.Event] = {}
 
     def ended(self, key: Key) -> None:
-        """Wake those who wait for a job: it may have ended, so that they look at it again."""
+        """Wake those who wait for a job, to look at it again: it may have ended."""
         event = self._endings.pop(key, None)
         if event is not None:
             event.set()
 
     def awaited(self) -> set[Key]:
-        """Return the jobs whose end others wait for."""
+        """Return the jobs that others wait for."""
         return set(self._endings)
 
     async def gather(self, key: Key, plan: Plan) -> tuple[Plan, dict[str, bytes]]:
         """Wait for all of a plan's bytes; returns the complete plan, and the new bytes by SHA-256.
 
-        Large ones among them have yet to be put, before the row that names them.
+        The caller has to store the large ones before the row that names them.
         Raises DependencyFailed, InvalidInput for what unpacks to more than it may, and what the
         sources raise. Cancelling it leaves nothing behind.
         """
@@ -161,7 +161,7 @@ class Dependencies:
         return blob
 
     async def taken(self, client: str, name: str, kind: str, data: bytes) -> Blob:
-        """Return the name of some bytes that are a client's input `name`.
+        """Return the blob of the bytes for a client's input `name`.
 
         Raises InvalidInput if they are of another kind, or too large once unpacked.
         """
@@ -172,7 +172,7 @@ class Dependencies:
     async def _is_to_come(self, key: Key, details: dict[str, Any]) -> bool:
         """True if it is a job of a set that is yet to be made.
 
-        Raises DependencyFailed where the set was cancelled before that.
+        Raises DependencyFailed if the set was cancelled before that.
         """
         found = of_job_id(key.job_id)
         if found is None:

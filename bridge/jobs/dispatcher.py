@@ -406,7 +406,7 @@ class Dispatcher:
         numbered.add_done_callback(publish)
 
     def _left(self, key: Key) -> asyncio.Future[State | None]:
-        """Return a future of a job's outcome; None where another bridge has the job."""
+        """Return a future of a job's outcome; its result is None if another bridge has the job."""
         future = self._leaving.get(key)
         if future is None:
             future = self._leaving[key] = asyncio.get_running_loop().create_future()
@@ -455,7 +455,7 @@ class Dispatcher:
 
 @contextmanager
 def _nothing_lost() -> Iterator[None]:
-    """Continue where a ComfyUI does not answer, or after a defect of ours: no job hangs on it."""
+    """Ignore a ComfyUI that does not answer, and a defect of ours: no job depends on the result."""
     try:
         yield
     except ComfyUIError:

@@ -1,4 +1,4 @@
-"""Waits out a disk that is full and a database that is away."""
+"""Waits while the disk is full or the database is offline."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ SLOW_S = 10.0
 async def until_on_disk(
     write: Callable[[], Awaitable[T]], failed: Callable[[], None] | None = None
 ) -> T:
-    """Write or read, again and again while the disk refuses: what is known must not get lost.
+    """Write or read; retry while the disk is full or the database offline: nothing is lost.
 
-    `failed` is called after each attempt that another one follows, and for one that takes longer
-    than `SLOW_S`.
+    `failed` is called after each failed attempt, and when one takes longer than `SLOW_S`.
     """
 
     def report(error: BaseException, _attempt: int) -> None:
@@ -51,7 +50,7 @@ async def _watched(write: Callable[[], Awaitable[T]], slow: Callable[[], None]) 
 
 
 async def until_room(write: Callable[[], Awaitable[T]]) -> T:
-    """Write, again and again while the disk is full; raises whatever else `write` raises."""
+    """Write; retry while the disk is full. Raises what else `write` raises."""
     return await retry(
         write,
         lambda error: isinstance(error, OSError) and error.errno in FULL_DISK,
@@ -61,5 +60,5 @@ async def until_room(write: Callable[[], Awaitable[T]]) -> T:
 
 
 def _may_pass(error: BaseException) -> bool:
-    """True if a full disk or a database that is away may be over: a missing file stays missing."""
+    """True if the cause may pass, such as a full disk; a missing file stays missing."""
     return isinstance(error, (DatabaseError, OSError)) and not isinstance(error, FileNotFoundError)

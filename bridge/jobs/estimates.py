@@ -1,6 +1,6 @@
 """Estimates how long jobs will take, from the runs of the same workflow. Pure.
 
-The newest count most: a workflow's inputs change over time, and so does the machine.
+The newest runs count most: a workflow's inputs change over time, and so does the machine.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Estimates:
         self._queued[workflow] += 1
 
     def left(self, workflow: str) -> None:
-        """Count it no longer."""
+        """Count one waiting job less."""
         self._queued[workflow] -= 1
         if self._queued[workflow] <= 0:
             del self._queued[workflow]

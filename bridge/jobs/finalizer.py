@@ -1,4 +1,4 @@
-"""A job's one outcome: outputs published and kept, the result written, then published."""
+"""Ends a job: publishes and stores its outputs, writes the result, and publishes it."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 # Called for each job once: its timings, and when it ended, in seconds since the epoch.
 Trace = Callable[[Job, Timings, float], None]
 
-# The address of an output of a job, good until a time in seconds since the epoch; None without one.
+# Returns the URL of an output, valid until a time in seconds since the epoch; None if it has none.
 Link = Callable[[Key, OutputInfo, float], Awaitable[str | None]]
 
-# Puts the first image of a job's outputs on a display; what went wrong is in what it returns.
+# Puts the first image of a job's outputs on a display; returns what was shown, or the error.
 Show = Callable[[Job, str, Sequence[CollectedOutput]], Awaitable[Shown]]
 
 
@@ -59,7 +59,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     delivered: Sequence[Delivered] | None = None
     reused: bool = False
     times: AttemptTimes | None = None
-    # Where it was kept before: then its outputs have no bytes here, and `times` count no more.
+    # True if an earlier process stored the outputs: they have no bytes here, `times` is outdated.
     kept: bool = False
     timings: Timings | None = None
     comfyui_version: str | None = None
@@ -68,7 +68,7 @@ class Completion(Struct, frozen=True, kw_only=True):
 
     @property
     def run_s(self) -> float | None:
-        """The seconds that it ran; None where its start or its end was not seen."""
+        """The seconds that it ran; None if its start or its end was not seen."""
         times = self.times
         if times is None or times.started is None or times.ended is None:
             return None
@@ -79,14 +79,14 @@ class SizeTrial(Protocol):
     """Finds out whether an output of some size, in bytes, can be published."""
 
     def is_known(self, size: int) -> bool:
-        """True if nothing is to be found out."""
+        """True if the answer for this size is known."""
 
     async def find_out(self, size: int) -> None:
-        """Find it out; never raises."""
+        """Try a message of this size; never raises."""
 
 
 class Finalizer:
-    """Brings outputs into form, publishes them, and writes and publishes results."""
+    """Converts and publishes outputs, and writes and publishes results."""
 
     def __init__(
         self,
@@ -102,10 +102,10 @@ class Finalizer:
         result_room: Callable[[Key, Envelope], int | None] = lambda *_: None,
         trial: SizeTrial | None = None,
     ) -> None:
-        """`link` gives the address of an output, where outputs have one; `trace` traces jobs.
+        """`link` returns the URL of an output; `trace` records a job's timings.
 
-        `result_room` returns how many bytes a job's result may have for the broker and the device,
-        None if any number fits. An output waits for its `trial` before it is published.
+        `result_room` returns the most bytes of a job's result that broker and device take, None
+        for no limit. Before a large output is published, `trial` finds out whether it can be.
         """
         self._journal = journal
         self._files = files
@@ -127,15 +127,15 @@ class Finalizer:
     ) -> None:
         """Publish a job's outputs, write its outcome, and publish its result.
 
-        `failed` is called each time that the outcome could not be written: it is tried again until
-        it is. Raises AlreadyEnded where the journal has another outcome.
+        Writing is retried until it succeeds; `failed` is called after each failure. Raises
+        AlreadyEnded if the journal has another outcome.
         """
         delivering = time.monotonic()
         infos = [each.info for each in (await self.published(job, completion)).outputs]
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
 
         async def finish() -> tuple[bytes, Timings]:
-            # With each attempt: what was put long ago is swept unless a row names it.
+            # Again at each attempt: the sweep removes old blobs that no row names.
             kept = await self._keep(job, completion)
             now, clock = self._journal.clock.now(), self._journal.clock
             timings = self._timings(job, completion, delivering)
@@ -174,9 +174,9 @@ class Finalizer:
         infos: list[OutputInfo],
         timings: Timings,
     ) -> Result:
-        """Return the result, within what a small device said that it can take, and the broker.
+        """Return the result, made to fit what the device and the broker take.
 
-        It has yet to be given its number: any fits in.
+        It has room for any number `n`, which the journal draws later.
         """
         result = job_messages.result(
             job,
@@ -198,14 +198,14 @@ class Finalizer:
     async def in_form(
         self, job: Job, outputs: Sequence[CollectedOutput]
     ) -> Sequence[CollectedOutput]:
-        """Bring the images into the form that was asked for. Raises ExecutionError."""
+        """Convert the images as the request's profile wants. Raises ExecutionError."""
         asked = job.envelope.profile
         if asked is None or job.envelope.deliver == "none":
             return outputs
         return [await self._transcoded(output, asked) for output in outputs]
 
     async def show(self, job: Job, outputs: Sequence[CollectedOutput]) -> Shown | UnsetType:
-        """Show the first image where the request asked for that, as ComfyUI made it."""
+        """Show the first image as ComfyUI made it, if the request asked for that."""
         display = job.envelope.show
         return UNSET if display is None else await self._show(job, display, outputs)
 
@@ -239,14 +239,14 @@ class Finalizer:
         return replace(before, deliver_s=round(max(before.deliver_s, waited - parts), 3))
 
     def offer(self, job: Job, output: CollectedOutput) -> CollectedOutput:
-        """Publish an output before its job has ended, unless it has yet to change its form."""
+        """Publish an output before its job has ended, unless it has to be converted first."""
         envelope = job.envelope
         if output.offered or envelope.profile is not None or self._needs_trial(job, output):
             return output
         return self._publish(job, output)
 
     async def _tried(self, job: Job, output: CollectedOutput) -> CollectedOutput:
-        """Publish an output, once it is known whether one of its size can be."""
+        """Publish an output, after finding out whether the broker takes its size."""
         if self._trial is not None and self._needs_trial(job, output):
             await self._trial.find_out(output.info.size)
         return self._publish(job, output)
@@ -268,7 +268,7 @@ class Finalizer:
         return replace(output, info=info, offered=True)
 
     async def _linked(self, job: Job, infos: list[OutputInfo], until: float) -> list[OutputInfo]:
-        """Add to each output that is kept its URL, good for as long as it is kept."""
+        """Add to each stored output its URL, valid as long as the output is stored."""
         if job.envelope.deliver == "none":
             return infos
         return await linked(self._link, job.key, infos, until)

@@ -1,8 +1,8 @@
-"""This bridge in its group: its lease, the group's intake, and what of the journal concerns it.
+"""This bridge as a member of a group: its lease, the intake, and the jobs in the shared journal.
 
 The journal in PostgreSQL is the queue of the whole group; each bridge's dispatcher works on a view
-of it in memory. Whoever changes a job notifies the others (a notice, sent with the commit), and now
-and then all is compared. The view may be late: what counts is the claim, in the journal.
+of it in memory. Whoever changes a job notifies the others (a notice, sent with the commit), and
+everything is compared regularly. The view may be late: only the claim in the journal decides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _NOTICES = frozenset(Notice)
 
 
 class Group:
-    """Use `join`, then `run` as a task, and `leave` when nothing is done any more."""
+    """Call `join`, then `run` as a task, and `leave` at the end."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Group:
         return self._intake.is_set()
 
     def holds(self) -> bool:
-        """True if we are a member for sure: after that others may do what we would."""
+        """True if we are certainly a member; if not, other bridges may have taken over."""
         return time.monotonic() < min(self._valid_until, self._presence.until)
 
     async def held(self) -> None:
@@ -121,7 +121,7 @@ class Group:
     async def join(self) -> None:
         """Become a member.
 
-        Raises DatabaseError where another bridge has our name, or the database cannot be had.
+        Raises DatabaseError if another bridge has our name, or the database does not answer.
         """
         first: float | None = None
         self._joining = True
@@ -152,7 +152,7 @@ class Group:
             return False
 
     async def leave(self) -> None:
-        """Be a member no longer: others may have our name, and what we did not end."""
+        """Stop being a member: others may use our name, and take the jobs that we did not end."""
         if self._joining:
             with suppress(DatabaseError, Fenced):
                 await self._journal.leave()
@@ -162,7 +162,7 @@ class Group:
     async def run(self, on_beat: Callable[[Beat], None]) -> None:
         """Keep the lease and follow the others, until cancelled. Raises Fenced.
 
-        `on_beat` is called with what each heartbeat found.
+        `on_beat` is called with the result of each heartbeat.
         """
         self._on_beat = on_beat
         async with asyncio.TaskGroup() as tasks:
@@ -247,7 +247,7 @@ class Group:
         self._beat_now.set()
 
     async def _look_at_others(self, ask: Ask) -> None:
-        """See who of the others lives: all, if we have the intake, or who has it."""
+        """Look which others live: all, if we have the intake, else the one that has it."""
         asked = time.monotonic()
         found = await ask(queries.LOOK_AT_OTHERS, (self._life, self.has_intake))
         answered = time.monotonic()
@@ -297,7 +297,7 @@ class Group:
             looked_at = time.monotonic()
 
     async def _look_at(self, keys: list[Key]) -> set[Key]:
-        """Read where jobs stand, and act on it; returns those that the journal has."""
+        """Read the owners and states of jobs, and act on them; returns the jobs that exist."""
         there = set()
         for start in range(0, len(keys), _AT_ONCE):
             for standing in await self._journal.standings(keys[start : start + _AT_ONCE]):
@@ -312,7 +312,7 @@ class Group:
             self._dispatcher.ended_elsewhere(ended)
 
     async def _differences(self) -> set[Key]:
-        """Find the jobs whose place in the journal is not that in our view, or that are to end."""
+        """Find jobs that differ between our view and the journal, or have to end."""
         self._dispatcher.hold(paused=await self._journal.paused())
         self._dispatcher.book.estimates.learn(await self._journal.estimates())
         there = await self._journal.unowned(waiting=self.has_intake)

@@ -1,4 +1,4 @@
-"""Bounds of what media inputs unpack to at ComfyUI, wherever their bytes come from."""
+"""Limits the size of media inputs once ComfyUI unpacks them, wherever their bytes come from."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _DECODED = frozenset(("image", "mask", "video", "audio"))
 
 
 class _Looks(Struct):
-    """A client's files that are looked at: how many, and since when there is one."""
+    """A client's files that are being measured: how many, and since when there are any."""
 
     since: float
     count: int = 0
@@ -70,7 +70,7 @@ class InputBounds:
         self._known: OrderedDict[str, Extent] = OrderedDict()
 
     def check_room(self, client: str) -> None:
-        """Raise Busy for a client whose files take long to look at, while some of them wait."""
+        """Raise Busy for a client whose files take long to measure, while some of them wait."""
         looks = self._looks.get(client)
         if looks is None or looks.count < MAX_LOOKED_AT:
             return
@@ -133,7 +133,7 @@ class InputBounds:
     async def _measure_long(
         self, client: str, blob: Blob, data: bytes | memoryview | None
     ) -> Extent:
-        """Measure a file that takes longer, or is yet to be read."""
+        """Measure a file that takes longer, or that has to be read first."""
 
         def read(offset: int, count: int) -> bytes:
             if data is None:

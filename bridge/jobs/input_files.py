@@ -1,8 +1,8 @@
 """The files that were uploaded to ComfyUIs for jobs: removed as soon as no job needs them.
 
-They lie in ComfyUI's input folder and are named by their content, so that jobs share them. Only
-our nodes can remove a file there; where a ComfyUI has none of them, the files stay. What a bridge
-could not remove before it ended is removed by age.
+They are in ComfyUI's input folder and are named by their content, so that jobs share them. Only our
+nodes can remove a file there; in a ComfyUI without them the files stay. Files that a bridge could
+not remove before it ended are removed by age.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class InputFiles:
     """The files that jobs need at each ComfyUI. Run `run` as a task; all on one loop's thread."""
 
     def __init__(self, places: Sequence[ComfyUIHost], keep_s: float) -> None:
-        """A file that no job is known to need is removed once it is `keep_s` seconds old."""
+        """A file that no known job needs is removed when it is `keep_s` seconds old."""
         self._places = {place.name: place for place in places}
         self._keep_s = keep_s
         self._needed_by: dict[str, set[Key]] = {}
@@ -66,7 +66,7 @@ class InputFiles:
             self._uploaded_to.setdefault(name, set()).add(place)
 
     def release(self, key: Key) -> None:
-        """Note that a job has ended: files that no other one needs are removed, soon."""
+        """Note that a job has ended: files that no other job needs are removed soon."""
         for name in self._held.pop(key, ()):
             users = self._needed_by[name]
             users.discard(key)
@@ -75,7 +75,7 @@ class InputFiles:
                 self._remove_soon(name, self._uploaded_to.pop(name))
 
     def unneeded(self, names: Collection[str]) -> None:
-        """Remove files from every ComfyUI, unless a job needs them: a client forgets their job."""
+        """Remove files of a job that its client forgot, unless another job needs them."""
         for name in names:
             if name not in self._needed_by:
                 self._remove_soon(name, self._places)
@@ -95,7 +95,7 @@ class InputFiles:
                 tasks.create_task(self._serve(name))
 
     async def finish(self) -> None:
-        """Remove now what is due, as far as the ComfyUIs answer."""
+        """Remove the files that are due, at the ComfyUIs that answer."""
         for name in self._places:
             await self._remove(name)
 

@@ -1,4 +1,4 @@
-"""A job, as the queue holds it and as the journal keeps it.
+"""A job in the queue and in the journal.
 
 `Job` is light: ten thousand of them wait in memory. What is needed only to run one, its `Plan`
 with the whole prompt, stays in the journal until its turn. Nor does the garbage collector know of
@@ -22,9 +22,9 @@ from bridge.workflows.catalogue import Needs
 
 
 class OutputSink(Struct, frozen=True, omit_defaults=True):
-    """A place to deliver outputs to: the one of that index, or all that the URL has room for.
+    """A place to deliver outputs to: the one of index `output`, or all that the URL can take.
 
-    `own`: the operator wants it, so that it needs no right of the client's.
+    `own`: the operator set it, so that the client needs no right for it.
     """
 
     url: str
@@ -48,11 +48,11 @@ class JobSinks(Struct, frozen=True):
 
 
 class Envelope(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The part of a request that is echoed, or that says how to answer.
+    """The parts of a request that are echoed, or that say how to answer.
 
-    `correlation` is MQTT's Correlation Data, bytes as they came. A job of a set has that one's id,
-    and its place in it, from 0. Outputs are delivered to each of `put`, the result is sent to each
-    of `webhooks`.
+    `correlation` is MQTT's Correlation Data, bytes as they came. A job of a set has the set's id,
+    and its index in the set, from 0. Outputs are delivered to each of `put`, the result is sent to
+    each of `webhooks`.
     """
 
     transaction: Transaction | UnsetType = UNSET
@@ -74,7 +74,7 @@ class Envelope(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Blob(Struct, frozen=True, tag=True):
-    """Bytes that are kept here, by their SHA-256; `size` in bytes."""
+    """Stored bytes, by their SHA-256; `size` in bytes."""
 
     sha256: str
     size: int
@@ -98,7 +98,7 @@ class MediaInput(Struct, frozen=True):
 
     @property
     def blobs(self) -> list[Blob]:
-        """The blobs that are here."""
+        """The items that are stored."""
         return [item for item in self.items if isinstance(item, Blob)]
 
 
@@ -120,12 +120,12 @@ class Plan(Struct, frozen=True, omit_defaults=True):
 
     @property
     def blobs(self) -> list[Blob]:
-        """All bytes that it refers to and that are here."""
+        """All stored bytes that the plan refers to."""
         return [blob for media in self.media for blob in media.blobs]
 
     @property
     def uploads(self) -> set[str]:
-        """The names of the files that its bytes become in ComfyUI's input folder."""
+        """The names of the plan's files in ComfyUI's input folder."""
         return {
             upload_name(blob.sha256, blob.extension)
             for media in self.media
@@ -135,7 +135,7 @@ class Plan(Struct, frozen=True, omit_defaults=True):
 
     @property
     def waits(self) -> bool:
-        """True if some of its bytes are not here yet."""
+        """True if some of its bytes are not stored yet."""
         return any(len(media.blobs) < len(media.items) for media in self.media)
 
 
@@ -191,7 +191,7 @@ class Draft(Struct, frozen=True, kw_only=True):
 
 
 class KeptOutput(Struct, frozen=True, kw_only=True):
-    """An output's bytes as they are kept: inline in the journal, or (None) in a file."""
+    """A stored output: `data` has the bytes if they are in the journal, None if in a file."""
 
     index: int
     content_type: str

@@ -1,4 +1,4 @@
-"""The messages about a job, made of the job and what became of it. Pure."""
+"""Makes the status and result messages of a job. Pure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def status(
 ) -> JobStatus:
     """A job's status message.
 
-    `position` counts the jobs that start before it; `eta_s` is in how many seconds it is expected
-    to have ended; `reason` is why it does not start, or is queued again.
+    `position` counts the jobs that start before it; `eta_s` is the expected time until its end, in
+    seconds; `reason` tells why it does not start, or was requeued.
     """
     return JobStatus(
         job_id=job.key.job_id,

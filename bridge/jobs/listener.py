@@ -1,4 +1,4 @@
-"""The interface by which adapters receive what happens to jobs."""
+"""The interface through which adapters receive events of jobs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from bridge.jobs.queue import Key
 
 
 class Listener(Protocol):
-    """All calls return at once; what they say is sent in the order of the calls."""
+    """Receives events of jobs. Calls return at once; messages leave in the order of the calls."""
 
     def status(self, job: Job, status: JobStatus) -> None:
         """A job changed its state."""
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """A running job got on; may be dropped."""
+        """A running job made progress; may be dropped."""
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
         """A picture of the work so far; may be dropped."""
@@ -40,7 +40,7 @@ class Listeners:
             each.status(job, status)
 
     def progress(self, job: Job, progress: Progress) -> None:
-        """A running job got on."""
+        """A running job made progress."""
         for each in self._listeners:
             each.progress(job, progress)
 

@@ -2,7 +2,7 @@
 
 A blob is put under a name that is used once: its SHA-256, a slash, and random digits. So no object
 is ever written over, and whoever deletes one deletes those bytes and never the same bytes that
-somebody else has put meanwhile, however late a request to delete arrives. docs/several-bridges.md
+another bridge has put meanwhile, however late a request to delete arrives. docs/several-bridges.md
 says why that is needed.
 """
 
@@ -150,7 +150,7 @@ def _connect(place: BucketAddress, endpoint: str | None) -> S3Store:
 
 
 class ObjectStore:
-    """`Files` in a bucket. `links_s` is how long links may last that are made of its objects."""
+    """`Files` in a bucket. Links to its objects may be valid for `links_s` seconds."""
 
     def __init__(
         self,
@@ -187,7 +187,7 @@ class ObjectStore:
 
     @property
     def fault(self) -> str | None:
-        """The fault of the store now, in a sentence; None while it works."""
+        """The present fault of the store, as a sentence; None while it works."""
         fault = self._fault
         return None if fault is None else str(fault)
 
@@ -198,7 +198,7 @@ class ObjectStore:
     def put(self, sha256: str, data: bytes | memoryview) -> None:
         """Write a blob, durable when this returns. Raises DatabaseError.
 
-        One that this process has put a while ago is not written again.
+        A blob that this process put recently is not written again.
         """
         check_name(sha256)
         known = self._known.get(sha256)
@@ -221,7 +221,7 @@ class ObjectStore:
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
 
-        Raises FileNotFoundError; BlobDamaged where the bytes are not the name's; DatabaseError.
+        Raises FileNotFoundError; BlobDamaged if the bytes do not match the name; DatabaseError.
         """
         check_name(sha256)
         is_whole = offset == 0 and count < 0
@@ -263,7 +263,7 @@ class ObjectStore:
         return self._ask(lambda: obstore.sign(signer, "GET", key, lasts))
 
     def sweeper(self, older_than_s: float) -> Sweeper:
-        """Return what deletes blobs that are not to be kept and were put longer ago than that.
+        """Return what deletes the blobs that were put longer ago and that nothing refers to.
 
         By the store's clock, which all bridges share; none while that was set since. Of a blob that
         is kept and was put again one object stays, and those that links may lead to.
@@ -447,7 +447,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _attributes(data: bytes | memoryview) -> dict[str, str]:
-    """Return what a browser is to make of bytes that it reads by a link."""
+    """Return the headers with which a link serves the bytes to a browser."""
     content_type = sniff(data).content_type
     inline = content_type in _SHOWN or content_type.startswith(("audio/", "video/"))
     return {

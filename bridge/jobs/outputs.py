@@ -26,7 +26,7 @@ View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
 
 
 class CollectedOutput(Struct, frozen=True):
-    """One output with its bytes. `offered`: whether to publish it was decided already."""
+    """One output with its bytes. `offered`: it was published, or is not to be."""
 
     info: OutputInfo
     data: bytes | memoryview
@@ -48,7 +48,7 @@ class _Content(Struct, frozen=True):
 class _Found(Struct):
     """An output on its way; `order` is its place within its node.
 
-    `known` is what it is where its bytes are not to be asked: a text may begin like an image.
+    `known` is its type if the bytes must not decide it: a text may begin like an image.
     """
 
     node: str
@@ -61,7 +61,7 @@ class _Found(Struct):
 
 
 class Collector:
-    """Gathers one run's outputs as its events come; files are fetched at once, side by side."""
+    """Gathers the outputs of an attempt from its events; fetches files concurrently."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Collector:
             self._get(_Found(event.node, order), _given(event.data))
 
     def executed(self, event: Executed) -> None:
-        """Take what an output node lists: files, and texts."""
+        """Take the files and texts that an output node lists."""
         for place, item in enumerate(ui_output.items(event.output)):
             found = _Found(event.node, (1, place))
             match item:
@@ -112,7 +112,7 @@ class Collector:
         self._getting.append(task)
 
     async def _fetched(self, found: _Found, filename: str, subfolder: str, type_: str) -> bytes:
-        """Fetch a file; where its folder is open, from the first one that has it."""
+        """Fetch a file; if its folder is not given, from the first one that has it."""
         *others, last = [type_] if type_ else ui_output.FOLDERS
         for folder in others:
             with suppress(NotFound):
@@ -148,7 +148,7 @@ class Collector:
     async def all(self) -> list[CollectedOutput]:
         """Wait for the files, and return all outputs: saved ones first, in the order of the nodes.
 
-        What ComfyUI does not give is in `missing` then. Raises what else fetching a file raised.
+        Outputs that ComfyUI no longer has are then in `missing`. Raises other errors of a fetch.
         """
         await asyncio.gather(*self._getting)
         place = {node: index for index, node in enumerate(self._definitions)}
@@ -175,7 +175,7 @@ class Collector:
         )
 
     def _is_preview(self, found: _Found) -> bool:
-        """True if ComfyUI only shows it: by its folder, or by what its node is for."""
+        """True if ComfyUI only previews it, by its folder or its kind of node."""
         definition = self._definitions.get(found.node)
         return found.preview or (definition is not None and definition.preview is True)
 

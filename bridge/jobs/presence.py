@@ -1,9 +1,9 @@
 """The rules by which the bridges of a group notice within seconds that one of them died. Pure.
 
 Each bridge holds a lock by a session of the database, which ends with the process, and the lock
-with it. The others look whether it is held. `Presence` is what a bridge may conclude about itself,
-`Watch` what it may conclude about others; docs/several-bridges.md proves that they never disagree:
-nobody is counted as dead before it has stopped to count itself as a member.
+with it. The others look whether it is held. `Presence` decides what a bridge may assume about
+itself, `Watch` what it may assume about others. docs/several-bridges.md proves that they never
+disagree: no bridge is counted as dead before it has stopped to count itself as a member.
 """
 
 from __future__ import annotations

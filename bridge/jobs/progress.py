@@ -1,4 +1,4 @@
-"""One figure for how far a job is, out of what ComfyUI says about its nodes.
+"""Computes a job's percentage from what ComfyUI reports about its nodes.
 
 Pure. A node's weight is a guess from the graph: a node that takes `steps` samples, and sampling is
 most of the work. The figure never goes back.

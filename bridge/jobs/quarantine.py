@@ -48,8 +48,7 @@ def content_of(prompt: Mapping[str, Mapping[str, Any]]) -> str:
 class Quarantine:
     """The prompts that ended a ComfyUI, and the ones of them that are refused.
 
-    `now` is in seconds by a clock that is never set; nothing is remembered for longer than `keep_s`
-    seconds.
+    `now` is in seconds by a monotonic clock; prompts are remembered for `keep_s` seconds.
     """
 
     def __init__(self, keep_s: float) -> None:
@@ -84,12 +83,12 @@ class Quarantine:
             del self._suspects[next(iter(self._suspects))]
 
     def survived(self, prompt: Mapping[str, Mapping[str, Any]]) -> None:
-        """Note that a prompt ran to its end: what ended its ComfyUI before was not the prompt."""
+        """Note that a prompt succeeded: so it was not what ended its ComfyUI before."""
         if self._suspects:
             self._suspects.pop(content_of(prompt), None)
 
     def release(self) -> int:
-        """Forget all of it; returns how many prompts were refused."""
+        """Forget all prompts; returns how many were refused."""
         refused = self.refused
         self._suspects.clear()
         return refused

@@ -1,11 +1,11 @@
 """The order of the queue: who is next.
 
-Within a client the highest priority goes first, and within a priority the one accepted first.
-Between clients turns go round: each time, the client that has waited longest for a turn. So a
-client's first waiting job starts after at most one job of each other client.
+Of a client's jobs the highest priority goes first, and within a priority the one accepted first.
+Clients take turns (round robin): the next turn is that of the client that has waited longest for
+one. So a client's first waiting job starts after at most one job of each other client.
 
-Jobs that need the same lie in one lane: what cannot run on the ComfyUI that asks is passed over
-lane by lane, not job by job. A job of a preferred lane, whose model is loaded, may pass earlier
+Jobs with the same needs are in one lane: what cannot run on the ComfyUI that asks is skipped by
+lanes, not one by one. A job of a preferred lane, whose model is loaded, may pass earlier
 ones of its client and priority: each of those for a limited time, and none that is `ordered`.
 
 Pure: keys, numbers and times in, keys out. The journal is the truth; this is its order, in memory.
@@ -31,7 +31,7 @@ Test: TypeAlias = Callable[[Lane], bool]
 
 
 class Key(NamedTuple):
-    """A job's name: unique, and what the journal knows it by."""
+    """The unique name of a job, also in the journal."""
 
     client: str
     job_id: str
@@ -48,7 +48,7 @@ class Turn(NamedTuple):
 class _Passing:
     """The times at which jobs of one client and priority were first passed by a later one.
 
-    Of those who passed only the ever later ones are noted: `marks` and `times` rise together.
+    Only jobs accepted later than all that passed before are noted: `marks` and `times` both rise.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class _Line:
             del self._ordered[place]
 
     def before(self, entry: Turn) -> int:
-        """Return the number of this client's jobs before one."""
+        """Return the number of this client's jobs before `entry`."""
         return sum(bisect.bisect_left(entries, entry) for entries in self.lanes.values())
 
     def first(
@@ -157,9 +157,9 @@ class Queue:
     def add(
         self, key: Key, *, seq: int, priority: int, lane: Lane = None, ordered: bool = False
     ) -> None:
-        """Put a job in its place. One that waits already stays where it is.
+        """Add a job at its place; no effect if it is queued already.
 
-        One that is `ordered` is passed by none that was accepted later, and passes none.
+        No job accepted later passes an `ordered` one, and an `ordered` one passes none.
         """
         if key in self._entries:
             return
@@ -175,7 +175,7 @@ class Queue:
         self._having[line.size] += 1
 
     def remove(self, key: Key) -> bool:
-        """Take a job out, wherever it stands; False if it does not wait."""
+        """Remove a job; False if it is not queued."""
         found = self._entries.pop(key, None)
         if found is None:
             return False
@@ -201,9 +201,9 @@ class Queue:
     ) -> Key | None:
         """Take the next job; its client's next turn comes after everybody else's.
 
-        `able` says of a lane whether it may be taken from; a client that has nothing there keeps
-        its turn. `prefer` says of a lane that its model is loaded: such a job may pass earlier ones
-        of its client and priority, each for `reorder_s` seconds by the clock that gives `now`.
+        `able` tells whether jobs of a lane may be taken; a client without such a job keeps its
+        turn. `prefer` tells whether a lane's model is loaded: its jobs may pass earlier ones of
+        their client and priority, each for `reorder_s` seconds by the clock that gives `now`.
         """
         if able is not None and not any(map(able, self._lanes)):
             return None
@@ -233,8 +233,8 @@ class Queue:
         """Return the number of jobs that start before this one, if nothing more is accepted.
 
         With k jobs of its own before it, each client ahead in the round gets k + 1 turns first,
-        each one behind gets k. Of lanes nothing is asked: it is what can be known beforehand. With
-        more than `MAX_EXACT` clients it counts as if all others were ahead.
+        each one behind gets k. Lanes are not considered: which can
+        run is not known beforehand. With more than `MAX_EXACT` clients all others count as ahead.
         """
         found = self._entries.get(key)
         if found is None:

@@ -1,4 +1,4 @@
-"""Publishes how an attempt gets on, a few times a second at most."""
+"""Publishes an attempt's progress and previews, at most a few times a second."""
 
 from __future__ import annotations
 

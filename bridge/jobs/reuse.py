@@ -13,10 +13,10 @@ from bridge.workflows.outputs import only_writes
 
 
 def nothing_new(plan: Plan, *, cached: Collection[str], ran: Collection[str]) -> bool:
-    """Return whether ComfyUI had all of it from before, and at most wrote it down again.
+    """Return whether ComfyUI had all results in its cache, and at most saved them again.
 
-    `cached` are the nodes whose results it had, `ran` those that it was seen to run: frames may
-    have been missed, so that a node which is in neither may have run.
+    `cached` are the nodes whose results it had, `ran` those that were seen to run. A node in
+    neither may have run too, as frames may have been missed.
     """
     if not cached:
         return False
@@ -25,7 +25,7 @@ def nothing_new(plan: Plan, *, cached: Collection[str], ran: Collection[str]) ->
 
 
 def _wrote(prompt: Mapping[str, Mapping[str, Any]], node: str, cached: Collection[str]) -> bool:
-    """Return whether a node that ran did no more than put out what ComfyUI had."""
+    """Return whether a node that ran only saved what ComfyUI had."""
     found = prompt.get(node, {})
     if not only_writes(str(found.get("class_type"))):
         return False
@@ -34,7 +34,7 @@ def _wrote(prompt: Mapping[str, Mapping[str, Any]], node: str, cached: Collectio
 
 
 def not_given(plan: Plan) -> list[MissingOutput]:
-    """Return the outputs of a run that succeeded and put out nothing at all, each with a reason."""
+    """Return the declared outputs of a run that succeeded without any, each with a reason."""
     return [_not_given(plan, output.node, output.name) for output in plan.outputs]
 
 

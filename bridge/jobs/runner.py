@@ -1,7 +1,7 @@
 """Runs jobs at ComfyUIs, and writes how they ended.
 
-The core says when a job starts, stops, returns to the queue, and has ended. Once a job has left its
-ComfyUI, which has the next one then, its outputs are brought into form and delivered.
+The core decides when a job starts, stops, returns to the queue, and has ended. When a job has left
+its ComfyUI, which then begins the next one, its outputs are converted and delivered.
 """
 
 from __future__ import annotations

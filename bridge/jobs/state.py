@@ -5,8 +5,8 @@
        │                   └──│───requeue─────┘ └───cancel────> cancelled
        └── cancel, expire, fail from waiting and queued as well; expired only before the start
 
-What is not in the table is illegal: it raises and changes nothing. The four states on the right
-are outcomes: nothing leads out of them, so that a job gets exactly one.
+Every other transition is illegal: it raises and changes nothing. The four states on the right are
+outcomes. No transition leads out of them, so that a job gets exactly one.
 """
 
 from __future__ import annotations

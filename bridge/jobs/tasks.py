@@ -1,4 +1,4 @@
-"""The tasks in which jobs are worked on: what goes wrong in one costs its job alone."""
+"""The tasks of jobs: a defect in one fails only its job."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class JobTasks:
-    """Starts tasks in a group, once it has one. `handle` takes the events that come of them."""
+    """Starts tasks in `group`, once that is set. `handle` receives their events."""
 
     def __init__(self, handle: Callable[[events.Event], None]) -> None:
         self.handle = handle

@@ -72,7 +72,7 @@ def items(output: Mapping[str, Any]) -> Iterator[Item]:
 
 
 def _values(values: Any) -> Sequence[Any]:
-    """Return what stands under a key. A bare text comes as a list of its letters from ComfyUI."""
+    """Return the values of a key. ComfyUI turns a bare text into a list of its letters."""
     if not isinstance(values, list | tuple):
         return [values]
     if len(values) > 1 and all(isinstance(each, str) and len(each) == 1 for each in values):

@@ -1,7 +1,6 @@
 """The uploads that were begun and not finished: how many each client has, and how large.
 
-The files of a folder are the truth. This is what they say, so that nobody has to look through all
-of them for each request.
+The files in the folder decide; this is an index of them, so that a request need not read them all.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ class UnfinishedUploads:
     """Sizes in bytes by client and upload. Safe to use from several threads."""
 
     def __init__(self, found: Iterable[tuple[str, str, int]] = ()) -> None:
-        """`found` are those that lie there: client, upload and size as announced."""
+        """`found` are the uploads in the folder: client, upload and announced size."""
         self._lock = threading.Lock()
         self._sizes: dict[str, dict[str, int]] = {}
         self._sums: dict[str, int] = {}
@@ -26,7 +25,7 @@ class UnfinishedUploads:
         return self._count
 
     def add(self, client: str, upload: str, size: int) -> None:
-        """Note an upload that begins; one of that name is begun again."""
+        """Note an upload that begins, or begins again."""
         self.remove(client, upload)
         with self._lock:
             self._sizes.setdefault(client, {})[upload] = size
@@ -34,7 +33,7 @@ class UnfinishedUploads:
             self._count += 1
 
     def remove(self, client: str, upload: str) -> None:
-        """Note that one is finished or gone; nothing happens if it is not there."""
+        """Note that an upload is finished or gone; no effect for an unknown one."""
         with self._lock:
             uploads = self._sizes.get(client)
             size = None if uploads is None else uploads.pop(upload, None)
@@ -46,7 +45,7 @@ class UnfinishedUploads:
                 del self._sizes[client], self._sums[client]
 
     def total_without(self, client: str, but: str | None) -> tuple[int, int]:
-        """Return how many a client has, without the one named `but`, and their bytes together."""
+        """Return the number of a client's uploads without `but`, and the sum of their bytes."""
         with self._lock:
             uploads = self._sizes.get(client)
             if uploads is None:

@@ -35,7 +35,7 @@ MAX_BEGUN_OF_ALL = 10_000
 
 
 class UploadRules(Struct, frozen=True):
-    """Bounds: bytes of one upload and of all of a client's, seconds that one is kept."""
+    """Bounds: bytes of an upload and of all of a client's, and seconds that an upload is kept."""
 
     max_upload: int
     max_of: Callable[[str], int]
@@ -64,7 +64,7 @@ class Uploads:
             return await self._keep(client, upload, sha256, data)
 
     async def begin(self, client: str, upload: str, begin: BeginUpload) -> UploadReport:
-        """Begin an upload in parts, or continue the one that was begun with the same words."""
+        """Begin an upload in parts, or continue one announced in the same way."""
         async with self._turn(client, upload):
             known = await self._journal.upload(client, upload)
             if known is not None and known.sha256 == begin.sha256:
@@ -99,7 +99,7 @@ class Uploads:
             return UploadReport(upload=upload, held=held, size=begun.size)
 
     async def finish(self, client: str, upload: str) -> UploadReport:
-        """Complete an upload. Raises Conflict where bytes are missing or not those announced."""
+        """Complete an upload. Raises Conflict if bytes are missing, or not those announced."""
         async with self._turn(client, upload):
             known = await self._journal.upload(client, upload)
             path = self._path(client, upload)
@@ -213,7 +213,7 @@ class Uploads:
         return self._folder / f"{client}.{upload}"
 
     def _open(self, client: str, upload: str, begin: BeginUpload) -> int:
-        """Return how many bytes are here; an upload that was begun otherwise is begun again."""
+        """Return how many bytes are here; an upload announced differently begins again."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, words = self._path(client, upload), self._words(client, upload)
         wanted = _Begun(begin.size, begin.sha256, or_none(begin.content_type))
@@ -233,7 +233,7 @@ class Uploads:
             ) from None
 
     def _append(self, client: str, upload: str, offset: int, data: bytes) -> int:
-        """Append what is new of a part; returns how many bytes are here then."""
+        """Append the new bytes of a part; returns how many bytes are here then."""
         with self._path(client, upload).open("ab") as file:
             held = file.tell()
             if offset <= held < offset + len(data):
@@ -251,7 +251,7 @@ class Uploads:
         return self._folder / f"{client}.{upload}{_BEGUN}"
 
     def _read_unfinished(self) -> list[tuple[str, str, int]]:
-        """Return what lies in the folder: client, upload, and size as announced."""
+        """Return the uploads in the folder: client, upload and announced size."""
         found = []
         for path in self._folder.glob(f"*{_BEGUN}"):
             with suppress(OSError, msgspec.DecodeError, ValueError):

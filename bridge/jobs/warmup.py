@@ -1,7 +1,7 @@
 """Keeps a workflow's models loaded: its defaults are run when a ComfyUI starts, and after a yield.
 
-What runs is a prompt of the bridge's own, in no queue and in no journal: it is run where nothing
-waits, and what it gives is dropped. What an idle ComfyUI unloads stays unloaded.
+A warm-up is a prompt of the bridge's own, in no queue and no journal. It runs when no job waits,
+and its outputs are dropped. Models that an idle ComfyUI unloads stay unloaded.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _NEVER = "never"
 
 
 class Due(Struct, frozen=True):
-    """A ComfyUI's need of a warm-up: `epoch` is its last warmed process, `left` that it yielded.
+    """Decides when a ComfyUI is warmed. `epoch`: the process warmed last; `left`: it yielded.
 
     Pure: `seen` returns what is known after another state.
     """
@@ -123,7 +123,7 @@ class Warmup:
         )
 
     async def _known(self) -> Workflow:
-        """Return the workflow once it is known what the ComfyUI has. Raises UnknownWorkflow."""
+        """Return the workflow once the ComfyUI's nodes are known. Raises UnknownWorkflow."""
         until = time.monotonic() + _KNOWN_AFTER_S
         while True:
             late = time.monotonic() >= until
@@ -174,7 +174,7 @@ class _Silent:
         return output
 
     def progress(self, snapshot: Snapshot) -> None:
-        """Note progress: the warm-up is not hanging."""
+        """Note progress: the warm-up does not hang."""
 
     def preview(self, preview: comfyui_events.PromptPreview) -> None:
         """ComfyUI sent an image of it."""

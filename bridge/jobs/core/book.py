@@ -1,6 +1,6 @@
 """The jobs that have not ended: one entry each, and every index of them. Pure.
 
-The core changes it; adapters and requests ask it where jobs stand.
+Only the core changes it; adapters and requests read it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Book:
     # -- for the core alone --
 
     def enqueue(self, entry: Entry) -> None:
-        """Put a job in its place in the queue; one that is pinned goes before all others."""
+        """Add a job to the queue; a pinned job goes before all others."""
         job = entry.job
         entry.phase = Phase.QUEUED
         pinned = entry.pinned is not None
@@ -94,7 +94,7 @@ class Book:
         return key in self.entries
 
     def entry(self, key: Key) -> Entry | None:
-        """Return a job that has not ended, and where it is."""
+        """Return the entry of a job that has not ended."""
         return self.entries.get(key)
 
     def job(self, key: Key) -> Job | None:
@@ -159,9 +159,9 @@ class Book:
 
     @property
     def stuck(self) -> bool:
-        """True if no job starts at a ComfyUI of this bridge, as its outcomes cannot be stored.
+        """True if no job starts at a ComfyUI of this bridge because outcomes cannot be stored.
 
-        Outcomes in memory take room there, and a crash would run their jobs again; but a single one
+        Outcomes that wait take memory, and a crash would run their jobs again; but a single one
         that can never be written blocks nobody.
         """
         return len(self.unwritten) >= UNWRITTEN_MAX
@@ -185,7 +185,7 @@ class Book:
         return None if goes_on_elsewhere else self.held_here
 
     def why_blocked(self, member: Member) -> str | None:
-        """Return why no job is given to a ComfyUI, whatever its state, unless all is paused."""
+        """Return why a ComfyUI gets no jobs, apart from its state and a paused queue."""
         if self.stopping:
             return "belongs to a bridge that stops"
         if self.stuck:
@@ -195,13 +195,13 @@ class Book:
     def outlook(self, job: Job) -> tuple[int | None, float | None]:
         """Return the number of jobs before this one, and the seconds until it will have ended.
 
-        The latter as far as past runs show; both None for a job that does not wait for its turn.
+        Both are None for a job that is not queued, the seconds also if no past run is known.
         """
         position = self.queue.position(job.key)
         return position, None if position is None else self.eta_of_next(job.workflow, position)
 
     def eta_of_next(self, workflow: str, position: int) -> float | None:
-        """Return the seconds until a job has ended that is accepted now, with so many before it."""
+        """Return the seconds until a job would end that is accepted now at `position`."""
         if self.held is not None:
             return None
         places, busy = self.elsewhere()
@@ -217,7 +217,7 @@ class Book:
         return job_messages.status(job, n, position=position, eta_s=eta_s, reason=reason)
 
     def why_waiting(self, job: Job) -> str | None:
-        """Return why a job does not start though its turn may have come; None if it could."""
+        """Return why a job does not start even if its turn has come; None if it could."""
         if job.state != "queued" or job.key in self.active:
             return None
         if self.held is not None:

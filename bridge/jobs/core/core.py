@@ -55,7 +55,7 @@ class JobLimits(Struct, frozen=True):
 class Moment(Struct, frozen=True):
     """The time in seconds: `journal` by the journal's clock, `steady` by a monotonic one.
 
-    `ahead`: by how much the wall clock is before the journal's.
+    `ahead`: by how much the wall clock is ahead of the journal's.
     """
 
     journal: float
@@ -69,7 +69,7 @@ class Core:
     def __init__(
         self, instances: Mapping[str, bool], can_run: CanRun, limits: JobLimits, *, alone: bool
     ) -> None:
-        """`instances` maps each ComfyUI's name to whether it is attached: not ours to start.
+        """`instances` maps each ComfyUI's name to whether it is attached, not started by us.
 
         `can_run` says whether the ComfyUI of a name has what a job needs; it must be pure.
         `alone`: no other bridge shares the jobs, so that none has to be claimed.
@@ -130,7 +130,7 @@ class Core:
             self._general[type(event)](event)
 
     def _general_events(self) -> Mapping[type, Callable[[Any], None]]:
-        """The events that are not about one job, and what takes each in."""
+        """The events that are not about one job, and their handlers."""
         return {
             events.JobAccepted: self._accepted,
             events.Recovered: self._recovered,
@@ -150,7 +150,7 @@ class Core:
         }
 
     def _job_events(self) -> Mapping[type, tuple[Collection[Phase], Callable[[Entry, Any], None]]]:
-        """The events about a job: the phases in which each counts, and what takes it in.
+        """The events about a job: the phases in which each counts, and its handler.
 
         In any other phase it comes too late: another event came first, and its effects are being
         executed.

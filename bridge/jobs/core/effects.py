@@ -1,4 +1,4 @@
-"""The effects, the output of the core: what is to be done, and which event answers it."""
+"""The effects, the output of the core: each is a command, which an event may answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bridge.jobs.queue import Key
 
 
 class JobEffect(Struct, frozen=True):
-    """Something to be done for one job."""
+    """An effect that is about one job."""
 
     key: Key
 
@@ -24,11 +24,11 @@ class Resolve(JobEffect, frozen=True):
 
 
 class StopResolving(JobEffect, frozen=True):
-    """Gather them no longer. Not answered."""
+    """Stop gathering a job's bytes. Not answered."""
 
 
 class ReleaseJob(JobEffect, frozen=True):
-    """Write that a job waits for nothing but its turn. Answered by Released or Vanished."""
+    """Write that a job is queued, since its bytes are here. Answered by Released or Vanished."""
 
     plan: Plan
     media: Mapping[str, bytes]
@@ -52,7 +52,7 @@ class StartJob(JobEffect, frozen=True):
 
 
 class StopJob(JobEffect, frozen=True):
-    """Stop a job that is at a ComfyUI; how it ended is reported as for StartJob."""
+    """Stop a job that is at a ComfyUI. Its end is reported as for StartJob."""
 
 
 class MarkStarted(JobEffect, frozen=True):
@@ -128,7 +128,7 @@ class ReportBlocked(Struct, frozen=True):
 
 
 class Left(JobEffect, frozen=True):
-    """A job is no longer the core's: it has `outcome`, or (None) another bridge has it."""
+    """A job left the core: it has `outcome`, or (None) another bridge has it."""
 
     outcome: State | None
 

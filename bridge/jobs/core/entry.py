@@ -13,7 +13,7 @@ from bridge.jobs.state import Transition, after
 
 
 class Phase(StrEnum):
-    """The place of a job in this process; its `state` is what the journal and its client know.
+    """The place of a job in this process. The journal and the client know its `state` only.
 
         RESOLVING ──> RELEASING ──> QUEUED ──> CLAIMING ──> ACTIVE ──> FINISHING ──> left
                                       ^                        │
@@ -52,10 +52,10 @@ class Entry(Struct, gc=False):
     """`instance` is the ComfyUI of the present or last attempt; None if there was none.
 
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
-    may have it. `withdrawn` is how it ends without an attempt's say; `ending` leads to the
-    outcome that is being written, and `run_s` is how long it ran. `gave_up`: a defect of ours
-    costs it its life. `taken_for` is what the ComfyUI that it was taken from waits for; None where
-    the operator took it. `no_room` counts the attempts that a full disk at ComfyUI ended.
+    may have it. `withdrawn` is how it ends without an attempt; `ending` leads to the
+    outcome that is being written, and `run_s` is how long it ran. `gave_up`: it fails by a defect
+    of ours. `taken_for` is what the ComfyUI that it was taken from waits for; None if the operator
+    took it. `no_room` counts the attempts that a full disk at ComfyUI ended.
     `reason` is why it returns to the queue.
     """
 
@@ -81,7 +81,7 @@ class Entry(Struct, gc=False):
 
     @property
     def outcome(self) -> State | None:
-        """The outcome that is being written, if one is."""
+        """The outcome that is being written, if any."""
         return None if self.ending is None else after(self.job.state, self.ending)
 
     def step(self, transition: Transition) -> None:

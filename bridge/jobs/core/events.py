@@ -17,7 +17,7 @@ from bridge.workflows.catalogue import Needs
 
 
 class JobEvent(Struct, frozen=True):
-    """An event about one job; it changes nothing where the core does not have that job."""
+    """An event about one job; it has no effect if the core does not have that job."""
 
     key: Key
 
@@ -42,13 +42,13 @@ class Unresolvable(JobEvent, frozen=True):
 
 
 class Released(JobEvent, frozen=True):
-    """The journal has noted, under number `n`, that a job waits for nothing but its turn."""
+    """The journal has noted, with number `n`, that a job is queued."""
 
     n: int
 
 
 class Claimed(JobEvent, frozen=True):
-    """The journal has noted that the job is this bridge's; with what another may have changed."""
+    """The journal has noted that the job is this bridge's. The fields may differ from ours."""
 
     attempt: int
     prompt_id: str
@@ -63,7 +63,7 @@ class Began(JobEvent, frozen=True):
 
 
 class LeftComfyUI(JobEvent, frozen=True):
-    """ComfyUI is through with a job's prompt: another one may take its place there."""
+    """ComfyUI is done with a job's prompt, and has room for another one."""
 
 
 class AttemptSucceeded(JobEvent, frozen=True):
@@ -73,7 +73,7 @@ class AttemptSucceeded(JobEvent, frozen=True):
 
 
 class AttemptFailed(JobEvent, frozen=True):
-    """An attempt failed, and another would too. `counts` is as in AttemptBroke."""
+    """An attempt failed, and another one would fail too. `counts` is as in AttemptBroke."""
 
     error: BridgeError
     counts: bool = False
@@ -86,9 +86,9 @@ class AttemptStopped(JobEvent, frozen=True):
 
 
 class AttemptBroke(JobEvent, frozen=True):
-    """An attempt failed for a reason that may be gone the next time, for which `prompt_id` is.
+    """An attempt failed for a reason that may not affect the next one, which has `prompt_id`.
 
-    An attempt counts from its start at ComfyUI on; `counts` says that this one does without.
+    Attempts that began at ComfyUI count; `counts`: so does this one, even if it did not begin.
     `free_memory`: ComfyUI is to free its memory first. `no_room`: its disk is full, which is not
     the job's fault.
     """
@@ -111,7 +111,7 @@ class Finished(JobEvent, frozen=True):
 
 
 class WriteFailed(JobEvent, frozen=True):
-    """A job's outcome or outputs could not be written: that is tried again, so this may repeat."""
+    """A job's outcome or outputs could not be written. Writing is retried, so this may repeat."""
 
 
 class OutputsStored(JobEvent, frozen=True):
@@ -123,7 +123,7 @@ class Vanished(JobEvent, frozen=True):
 
 
 class Defect(JobEvent, frozen=True):
-    """Something of ours failed in a way that nobody foresaw: it costs this job, nothing else."""
+    """A defect of ours: it fails this job and affects nothing else."""
 
     error: BridgeError
 
@@ -133,7 +133,7 @@ class TakenElsewhere(JobEvent, frozen=True):
 
 
 class EndedElsewhere(JobEvent, frozen=True):
-    """Another bridge saw a job to its end."""
+    """A job ended at another bridge."""
 
 
 # What somebody asks for.
@@ -152,9 +152,9 @@ class ClearRequested(Struct, frozen=True):
 
 
 class RequeueRequested(Struct, frozen=True):
-    """The jobs at a ComfyUI are to be stopped and put back in their places.
+    """The jobs at a ComfyUI are to be stopped and requeued.
 
-    The operator wants that, unless `waits_for` says for what that ComfyUI waits.
+    `waits_for` is what that ComfyUI waits for; None if the operator asked for this.
     """
 
     instance: str
