@@ -48,7 +48,7 @@ class Withdrawal(Struct, frozen=True):
     error: BridgeError | None = None
 
 
-class Entry(Struct, gc=False):
+class Entry(Struct):
     """`instance` is the ComfyUI of the present or last attempt; None if there was none.
 
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
