@@ -22,9 +22,9 @@ class Mark:
         self._file: IO[bytes] | None = None
 
     def move(self, place: Path) -> None:
-        """Mark the install at `place`, and no longer the one before.
+        """Mark the install at `place` instead of the one before.
 
-        What `comfy2mqtt comfyui install` has not made is not marked.
+        Installs that `comfy2mqtt comfyui install` did not make are not marked.
         """
         self.close()
         if sys.platform != "win32":

@@ -1,8 +1,8 @@
 """One ComfyUI as the rest of the bridge uses it, supervised or attached.
 
 `run` keeps it going and connected; `execute` and `adopt` follow prompts to exactly one end each,
-across cut sockets; `state` says how it is. What is not ours is never interrupted, deleted or
-freed here: only of a supervised one are models unloaded, and the process ended.
+across cut sockets; `state` is its state. Prompts of others are never interrupted or deleted. Only a
+supervised ComfyUI has its models unloaded and its process ended.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _BY_ITSELF = frozenset({"exited", "crashed", "host_out_of_memory", "worker_dead"
 
 
 class StateBoard:
-    """The present state, and waiting for another. All of it on one event loop's thread."""
+    """The present state, and those who wait for another one. For the event loop's thread only."""
 
     def __init__(self, state: InstanceState) -> None:
         self._present = state
@@ -78,7 +78,7 @@ class StateBoard:
         return self._present
 
     def set(self, state: InstanceState) -> None:
-        """Make this the present state; wakes those who wait for such a one."""
+        """Make this the present state, and wake those who wait for it."""
         if state == self._present:
             return
         self._present = state
@@ -89,8 +89,8 @@ class StateBoard:
     async def until(self, condition: Condition) -> InstanceState:
         """Wait until the state meets a condition, and return it; states in between are skipped.
 
-        The condition is asked at each change, on the way of who makes it: a ComfyUI is busy and
-        ready again with each job, which concerns few of those who wait.
+        `condition` is called at each change, by the code that makes it: a ComfyUI becomes busy and
+        ready with each job, and few of those who wait need to be woken for that.
         """
         while not condition(self._present):
             waiting = asyncio.get_running_loop().create_future()
@@ -190,7 +190,7 @@ class Instance:
 
         `prompt_id` is a canonical lower-case UUID of the caller's, new for each attempt; `prompt`
         is the graph in ComfyUI's API format, nodes by their ids; `preview` asks for previews.
-        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable where ComfyUI surely does not
+        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable if ComfyUI certainly does not
         have it; after the first event nothing is raised. Cancelling or closing it leaves the prompt
         at ComfyUI: `cancel` stops that. Close it explicitly, as with contextlib.aclosing.
         """
@@ -219,7 +219,7 @@ class Instance:
         return await self._open_session().cancel(prompt_id, within_s=within_s)
 
     async def end(self, prompt_id: str, *, within_s: float) -> End:
-        """End a prompt that does not get on, by the end of its ComfyUI if need be.
+        """End a prompt that makes no progress; kill its ComfyUI if there is no other way.
 
         Unless it is `stopped`, a supervised ComfyUI is killed, and all its prompts end with Lost;
         an attached one whose prompt is `hung` gets no more until that prompt is over. Takes at most
@@ -253,7 +253,7 @@ class Instance:
         await self._open_session().forget(prompt_ids)
 
     def clean_up(self, prompt_id: str, folder: str | None) -> None:
-        """Delete what is left of a prompt whose outcome is on our disk, soon and with others.
+        """Delete the remains of a prompt whose outcome is on our disk: soon, several at a time.
 
         `folder` is what its nodes wrote into, relative to a supervised one's `output_folder`.
         """
@@ -261,7 +261,7 @@ class Instance:
         self._cleanup.add(prompt_id, None if output is None or folder is None else output / folder)
 
     async def finish_cleanup(self) -> None:
-        """Delete now what `clean_up` was called for, as far as ComfyUI answers."""
+        """Delete now what `clean_up` was called for, if ComfyUI answers."""
         await self._cleanup.finish()
 
     def silence(self, prompt_id: str) -> float | None:
@@ -272,7 +272,7 @@ class Instance:
     # An attached ComfyUI is not ours to start and stop: those do nothing for it.
 
     def start(self) -> None:
-        """Run the supervised process, at once where it waits for another try."""
+        """Run the supervised process; at once if it waits for its next try."""
         if self._supervisor is not None:
             self._supervisor.start()
 
@@ -289,7 +289,7 @@ class Instance:
             self._supervisor.restart()
 
     def use(self, config: SuperviseConfig) -> None:
-        """Have the supervised process be another one, from its next start on."""
+        """Run another install from the next start of the supervised process on."""
         if self.supervised:
             self._config = config
             if self._supervisor is not None:
@@ -354,7 +354,7 @@ class Instance:
                 await self._supervisor.run(self._attend_child)
 
     async def _attend_child(self, running: Running) -> None:
-        """Use a supervised process that is ready. Raises StartFailed when it is of no use."""
+        """Use a supervised process that is ready. Raises StartFailed if it proves useless."""
         self._useless = asyncio.get_running_loop().create_future()
         if running.unguarded:
             log.warning(
@@ -460,7 +460,7 @@ class Instance:
             self._session.lose(text, died=True, alone=False)
 
     def _abandon(self, failure: StartFailure, text: str) -> None:
-        """Abandon a ComfyUI that is there and of no use: end its process, if it is ours to end."""
+        """Give up a ComfyUI that answers no more: end its process if it is supervised."""
         if self.supervised:
             if self._useless is not None and not self._useless.done():
                 self._useless.set_exception(StartFailed(failure, text))

@@ -69,7 +69,7 @@ class Log:
         return write
 
     async def drained(self) -> None:
-        """Wait, not long, until all that the ended program printed is read."""
+        """Wait a short time until all that the ended program printed is read."""
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, _DRAIN_S)
 
@@ -175,7 +175,7 @@ async def launched(
 ) -> AsyncIterator[Process]:
     """Run a program below a subreaper, and stop it on leaving. Raises StartFailed; Linux only.
 
-    `grace_s` is between the request to end and the kill. Cancelling the block stops it as well.
+    `grace_s` passes between the request to end and the kill. Cancelling the block stops it too.
     """
     try:
         subreaper = await _spawned(command, cwd, environment, log, grace_s)
@@ -211,7 +211,7 @@ async def _spawned(
 
 
 async def _started(subreaper: asyncio.subprocess.Process, program: str) -> int:
-    """Return the program's id; the subreaper does not outlive a failure."""
+    """Return the program's process id; after a failure the subreaper ends too."""
     try:
         word, _, number = (await _line(subreaper)).partition(" ")
     except BaseException:

@@ -1,4 +1,4 @@
-"""The prompts of ours at one ComfyUI, and what is known of each. Pure.
+"""Tracks our prompts at one ComfyUI. Pure.
 
 Input: frames, ComfyUI's queue, history entries, and whether there is a connection. Output: the
 events of each prompt, in ComfyUI's order, the last one a `Terminal`. Times are seconds of one
@@ -102,7 +102,7 @@ class PromptTracker:
         return prompt
 
     def drop(self, prompt: Prompt) -> bool:
-        """Follow it no longer; False if it was not followed any more."""
+        """Stop following a prompt; False if it was not followed."""
         if not self.follows(prompt):
             return False
         del self._by_id[prompt.prompt_id]
@@ -115,7 +115,7 @@ class PromptTracker:
     # -- what the socket says -------------------------------------------------------------------
 
     def connected(self) -> None:
-        """Note that there is a new connection: each prompt may have got on meanwhile."""
+        """Note a new connection: each prompt may have made progress meanwhile."""
         for prompt in self._by_id.values():
             self.question(prompt)
 
@@ -145,7 +145,7 @@ class PromptTracker:
         return deliveries
 
     def queue_length(self, prompts: int) -> None:
-        """Note that ComfyUI's queue changed: for some prompts that may be the only sign there is.
+        """Note that ComfyUI's queue changed: for some prompts this is the only sign.
 
         `prompts` counts everybody's that run or wait.
         """
@@ -167,7 +167,7 @@ class PromptTracker:
     def queue_read(
         self, prompts: Sequence[Prompt], queue: QueueState, now: float
     ) -> tuple[Deliveries, list[Prompt]]:
-        """Settle the doubt about those of `prompts` that are in the queue; returns the others too.
+        """Settle the doubt about those of `prompts` that are in the queue; returns the others.
 
         A blind one is never silent, since no frames of it come.
         """
@@ -233,7 +233,7 @@ class PromptTracker:
     def lose(self, reason: str, *, died: bool, alone: bool = True) -> Deliveries:
         """End all: their ComfyUI is gone, by itself if it `died`.
 
-        One of which all is known ends as it did. The one that it died under says so. `alone`:
+        A prompt of which all is known ends as it did; the one that ran gets `died`. `alone`:
         no prompts of others are there.
         """
         deliveries: Deliveries = []
@@ -248,7 +248,7 @@ class PromptTracker:
     def _ran(self, *, alone: bool) -> Prompt | None:
         """Return the prompt that ran when the process ended, as far as can be known.
 
-        One may end it before its first frame is sent: then it is the one that was to run first.
+        A prompt may end ComfyUI before its first frame: then it is the first one in the queue.
         """
         left = [
             prompt

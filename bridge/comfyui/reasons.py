@@ -1,4 +1,4 @@
-"""The reason why something could not be reached, in the system's words."""
+"""Explains why something could not be reached, in the system's words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 def reason_of(error: BaseException) -> str:
-    """Return why a request or a connection failed, in the system's words where it has some.
+    """Return why a request or a connection failed, in the system's words if it has any.
 
     aiohttp's own texts name host and port, never user or password.
     """

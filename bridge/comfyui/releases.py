@@ -22,7 +22,7 @@ class Release(Struct, frozen=True):
 def listed(lines: str) -> list[Release]:
     """Return the releases in the answer of `git ls-remote --tags`, the oldest first.
 
-    What is no number, such as a release candidate, is no release.
+    Tags that are not numbers, such as release candidates, are left out.
     """
     found: dict[str, Release] = {}
     for match in _TAG.finditer(lines):
@@ -34,7 +34,7 @@ def listed(lines: str) -> list[Release]:
 
 
 def chosen(releases: Iterable[Release], wanted: str | None) -> Release | None:
-    """Return the release of a version or tag, the newest one where none is named."""
+    """Return the release of a version or tag, by default the newest one."""
     releases = list(releases)
     if wanted is None:
         return releases[-1] if releases else None

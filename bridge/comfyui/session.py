@@ -1,7 +1,7 @@
-"""The connection to one ComfyUI, kept open for ever, and every prompt of ours followed to its end.
+"""Keeps the connection to one ComfyUI open, and follows every prompt of ours to its end.
 
-`prompt_tracker` decides; here are the socket, the requests and the clock around it. As a rule a
-prompt costs one POST and the frames that ComfyUI sends anyway. When frames may have been missed,
+`prompt_tracker` decides; the socket, the requests and the clock are here. A prompt usually costs
+one POST, and the frames that ComfyUI sends anyway. When frames may have been missed,
 ComfyUI's queue and history are read.
 """
 
@@ -112,7 +112,7 @@ class ComfySession:
     ) -> AsyncGenerator[Event, None]:
         """Submit a prompt and yield its events, the last being a Terminal.
 
-        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable where ComfyUI surely does not
+        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable if ComfyUI certainly does not
         have it. Cancelling or closing it leaves the prompt at ComfyUI.
         """
         connection = await self._connected()
@@ -218,7 +218,7 @@ class ComfySession:
             self._unused.set()
 
     def _apply(self, deliveries: Iterable[tuple[Prompt, Event]]) -> None:
-        """Pass on the tracker's events, and its doubt to who asks ComfyUI."""
+        """Deliver the tracker's events; wake the reconciling task if a prompt is in doubt."""
         for prompt, event in deliveries:
             queue = self._queues.get(prompt)
             if queue is not None:

@@ -66,9 +66,9 @@ _OVERHEAD = 1024
 class Messages:
     """Messages that arrive on a connection; take them with `async for`.
 
-    They come in order, or in the turns of their lanes. Ends when we disconnect; raises
+    They come in order of arrival, or by the turns of their lanes. Ends when we disconnect; raises
     ConnectionLost when the connection is lost, after all that came before that. Nothing is
-    discarded: where nobody takes it, no more is read from the network.
+    discarded: while nobody takes messages, no more is read from the network.
     """
 
     def __init__(
@@ -127,9 +127,9 @@ class Messages:
 class Connection:
     """One MQTT connection, from `async with` to its end; for the next one make a new object.
 
-    It speaks MQTT 5, or 3.1.1 with a broker that has no 5: properties then get lost on the way,
-    and nobody says why a message is refused. What the CONNACK rules out is not used: messages go
-    at a lower QoS, or are not retained, and filters with wildcards are refused here.
+    It speaks MQTT 5, or 3.1.1 with a broker that has no 5: properties are then lost, and refusals
+    have no reason. What the CONNACK rules out is not used: messages go at a lower QoS, or are not
+    retained, and filters with wildcards are refused here.
 
     Messages leave in the order of the calls to `publish`, whatever their QoS. Leaving the block
     by an exception lets the broker publish the will; leaving it otherwise does not.
@@ -159,11 +159,11 @@ class Connection:
         `session_expiry` and `keepalive` are seconds; `packet_limit` bounds what we send, in bytes,
         below what the broker announces; `receive_maximum` bounds how many messages the broker may
         have unacknowledged at us; `pacer` bounds how fast messages leave, and is kept by its owner
-        from one connection to the next; `needs_5` names what cannot do with a broker of 3.1.1,
-        which is then refused; `lane_of` lets those who send take turns in `messages`, and is called
-        as each arrives; `timeout_s` bounds connecting, subscribing and disconnecting. An empty
-        `client_id` lets the broker choose one. Without `manual_ack` a message is acknowledged as it
-        arrives.
+        from one connection to the next; `needs_5` names the feature that needs MQTT 5, so that a
+        broker of 3.1.1 is refused; `lane_of` lets those who send take turns in `messages`, and is
+        called as each arrives; `timeout_s` bounds connecting, subscribing and disconnecting. An
+        empty `client_id` lets the broker choose one. Without `manual_ack` a message is acknowledged
+        as it arrives.
         """
         self.address = address
         self.client_id = client_id
@@ -234,7 +234,7 @@ class Connection:
             )
 
     def _asks_for_less(self) -> bool:
-        """True if the broker refused what can be left out of CONNECT, and that is left out now."""
+        """True if the broker refused an option of CONNECT that can be left out; it now is."""
         code, will = None if self._refusal is None else self._refusal.code, self._will
         if code == RETAIN_NOT_SUPPORTED and will is not None and will.retain:
             self._will = msgspec.structs.replace(will, retain=False)
@@ -247,13 +247,13 @@ class Connection:
         return True
 
     def _may_speak_another(self) -> bool:
-        """True if the broker's answer to CONNECT, or that it hung up, may be for its version."""
+        """True if the broker may have refused CONNECT for its MQTT version."""
         if self._refusal is not None:
             return self._refusal.code == UNSUPPORTED_PROTOCOL_VERSION
         return self._connack is None and self._end is not None
 
     async def _open(self, version: Version) -> None:
-        """Connect. Raises what `async with` raises; nothing is left open then."""
+        """Connect. Raises as `async with` does, and then leaves nothing open."""
         self.version = version
         stream = await open_stream(self.address, self._timeout_s)
         try:
@@ -293,7 +293,7 @@ class Connection:
 
     @property
     def alive(self) -> bool:
-        """True if the connection is there, as far as is known."""
+        """True if the connection has not ended, as far as is known."""
         return self._connack is not None and self._end is None
 
     @property
@@ -377,7 +377,7 @@ class Connection:
         return codes
 
     def _is_offered(self, subscription: Subscription) -> bool:
-        """False for a filter with a wildcard where the broker would end the connection for it."""
+        """False for a filter with a wildcard for which the broker would end the connection."""
         return self.connack.wildcards_available or not set("+#") & set(subscription.filter)
 
     def unsubscribe(self, filters: Sequence[str]) -> None:

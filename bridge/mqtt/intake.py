@@ -1,4 +1,4 @@
-"""Arrived messages: some wait, in fair turns, others are being handled, in PUBACK order. Pure."""
+"""Messages that arrived: a fair queue of those that wait, and the order of PUBACKs. Pure."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class _Waiting(NamedTuple):
 
 
 class FairQueue:
-    """Messages that wait: one of each lane in its turn, and within a lane in order of arrival.
+    """A queue by lanes: round robin between lanes, first in, first out within a lane.
 
-    So whoever sends much waits behind itself. No work grows with the number of lanes; how much
-    waits is for the owner to bound.
+    So a sender of many messages delays only itself. Each call takes the same time however many
+    lanes there are. The owner has to bound the number of messages.
     """
 
     def __init__(self, lane_of: LaneOf = lambda _: None) -> None:
@@ -72,7 +72,7 @@ class FairQueue:
         return first.message, first.size
 
     def _is_due(self, place: int) -> bool:
-        """True if whose turn it is arrived later, or there is nobody."""
+        """True if all messages in lanes whose turn is next arrived later, or there are none."""
         return not self._lanes or next(iter(self._lanes.values()))[0].place > place
 
     def _take_of_lane(self) -> _Waiting:
@@ -99,7 +99,7 @@ class AckOrder:
         self._waiting.append(incoming)
 
     def handled(self, incoming: Incoming) -> None:
-        """Acknowledge a message, and those behind it, as soon as all before it are handled."""
+        """Acknowledge a message, and handled ones behind it, once all before it are handled."""
         self._handled.add(id(incoming))
         while self._waiting and id(self._waiting[0]) in self._handled:
             first = self._waiting.popleft()

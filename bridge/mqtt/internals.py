@@ -1,6 +1,6 @@
 """Every private name of aiomqtt and paho that this project uses, each with its reason.
 
-`tests/mqtt/test_internals.py` fails where a new version of either has another meaning for one.
+`tests/mqtt/test_internals.py` fails if a new version of either changes the meaning of one.
 """
 
 from __future__ import annotations

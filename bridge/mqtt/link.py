@@ -1,9 +1,9 @@
-"""One network connection, on which paho and we take turns.
+"""One network connection, which paho and our own code share.
 
 paho connects, pings, subscribes, disconnects and knows the other packets of a session; aiomqtt
-matches SUBACKs to who waits for them. PUBLISH and PUBACK are ours (`bridge.mqtt.packets`): paho
-never sees one. It reads and writes a `Stream` in place of the socket, so that a turn of the event
-loop moves a bounded number of bytes. All that happens is reported to one `Events`.
+matches SUBACKs to their callers. PUBLISH and PUBACK are ours (`bridge.mqtt.packets`): paho never
+sees one. It reads and writes a `Stream` in place of the socket, so that a turn of the event loop
+moves a bounded number of bytes. All that happens is reported to one `Events`.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ Version: TypeAlias = Literal["5", "3.1.1"]
 
 
 class Will(msgspec.Struct, frozen=True, kw_only=True):
-    """The will: the broker publishes it when the connection ends without our word (3.1.3.2)."""
+    """The will: the broker publishes it if the connection ends without a DISCONNECT (3.1.3.2)."""
 
     topic: str
     payload: bytes = b""
@@ -107,7 +107,7 @@ class Events(NamedTuple):
 
 
 class BrokerLink:
-    """A connection being made, in use, or over. Never used twice."""
+    """A connection to a broker. Used for one connection only."""
 
     def __init__(
         self,

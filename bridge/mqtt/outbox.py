@@ -54,7 +54,7 @@ class Wire(Protocol):
 
 
 class _Sending(msgspec.Struct, eq=False):
-    """A message on its way out, and the future of who waits for it."""
+    """A message that is being sent, and the future of its caller."""
 
     publish: Publish
     done: asyncio.Future[PubAck]
@@ -77,8 +77,8 @@ class Outbox:
     ) -> None:
         """Send on `wire`, with at most `receive_maximum` messages unacknowledged (4.9).
 
-        Nor more than `_IN_FLIGHT`. A message that the broker refuses for its quota is sent again
-        before what waits, at the rate of `pacer`. `clock` gives monotonic seconds.
+        At most `_IN_FLIGHT` in any case. A message that the broker refuses for its quota is sent
+        again before all others, at the rate of `pacer`. `clock` gives monotonic seconds.
         """
         self._wire = wire
         self._window = min(receive_maximum, _IN_FLIGHT)
@@ -100,7 +100,7 @@ class Outbox:
 
     @property
     def closed(self) -> bool:
-        """True if nothing is sent any more."""
+        """True if nothing more is sent."""
         return self._closed
 
     def add(self, publish: Publish) -> asyncio.Future[PubAck]:
@@ -138,7 +138,7 @@ class Outbox:
         self._send_next()
 
     def wrote(self) -> None:
-        """Note that bytes have left: resolve who waits for that, and send the next ones."""
+        """Note that bytes were written: resolve futures that wait for it, and send more."""
         while self._leaving and self._leaving[0][0] <= self._wire.written:
             _, sending = self._leaving.popleft()
             if not sending.done.done():
@@ -153,7 +153,7 @@ class Outbox:
         self._room = still
 
     def close(self) -> None:
-        """Send nothing more of what waits here: a DISCONNECT is next."""
+        """Send no more of the messages that wait: a DISCONNECT follows."""
         self._closed = True
         if self._resumes is not None:
             self._resumes.cancel()

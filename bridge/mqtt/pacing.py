@@ -1,9 +1,9 @@
-"""Limits the rate of publishes to one that is learnt from a broker's refusals. Pure.
+"""Limits the rate of publishes, which it learns from a broker's refusals. Pure.
 
-Brokers of clouds take a number of messages a second, and refuse what is beyond (0x97, quota
-exceeded). They do not announce that number. So it is found out: nothing bounds the rate until the
-first refusal; each refusal then holds all messages back for a while and lowers the rate; a time
-without one raises it again.
+Cloud brokers take a number of messages a second, and refuse the others (0x97, quota exceeded). They
+do not announce that number, so it is found out: nothing bounds the rate until the first refusal;
+each refusal then holds all messages back for a while and lowers the rate; a time without one raises
+it again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Pacer:
     """The rate of one connection. Times are seconds of one monotonic clock."""
 
     def __init__(self, most_per_s: float | None = None) -> None:
-        """`most_per_s` bounds the rate whatever the broker takes; None: nothing but refusals do."""
+        """`most_per_s` bounds the rate whatever the broker takes; None: only refusals bound it."""
         self._most = most_per_s
         self._bucket = None if most_per_s is None else TokenBucket.full(most_per_s, _BURST_S, 0.0)
         self._held_until = 0.0

@@ -172,8 +172,8 @@ class Publish(msgspec.Struct, frozen=True):
         """Return how many bytes of payload this topic and these properties leave below `limit`.
 
         `limit` bounds the whole packet, in bytes. The result is negative by as many bytes as are
-        lacking for an empty payload. Exact but where one more byte of payload would lengthen the
-        packet's length: then it is that one byte less.
+        lacking for an empty payload. Exact, except that it is one byte less if one more byte of
+        payload would lengthen the packet's length field.
         """
         # The bytes between the packet's length and its payload (3.3.2).
         header = len(self.encoded_topic) + 2 * self.qos + len(self.encoded_properties)
@@ -237,7 +237,7 @@ def read_publish(
 
 
 class LargePublish:
-    """A large PUBLISH packet's body as it arrives, its payload going straight to where it stays.
+    """A large PUBLISH packet's body as it arrives, its payload written once, to its final place.
 
     Growing a buffer to 16 MB and then copying the payload out of it takes two pauses of 10 ms, most
     of them for memory that is touched for the first time; this spreads them over the arrival.
@@ -285,7 +285,7 @@ class LargePublish:
 
 
 class Splitter:
-    """Takes the broker's bytes apart into packets, in whatever pieces they come.
+    """Splits the broker's bytes into packets, in whatever pieces they come.
 
     Without `properties` they are those of MQTT 3.1.1.
     """

@@ -1,4 +1,4 @@
-"""The bytes of a connection: opening its socket, and the end of it that paho is given.
+"""Opens a connection's socket, and stands in for it towards paho.
 
 Nothing here blocks the event loop.
 """
@@ -179,7 +179,7 @@ class WebSocketStream(Stream):
     """A stream whose bytes travel in WebSocket frames, in both directions (MQTT 5, 6)."""
 
     def __init__(self, sock: socket.socket, protocol: ClientProtocol) -> None:
-        """`protocol` has its handshake behind it."""
+        """`protocol` has finished its handshake."""
         super().__init__(sock)
         self._protocol = protocol
         self._has_last = False
@@ -218,7 +218,7 @@ class WebSocketStream(Stream):
 
 
 async def open_stream(address: Address, timeout_s: float) -> Stream:
-    """Connect to the broker, with TLS and a WebSocket where asked for.
+    """Connect to the broker, with TLS and a WebSocket if the address has them.
 
     Raises Unreachable, or BadAddress for certificate files that cannot be used.
     """
@@ -288,7 +288,7 @@ async def _open_tls(plain: socket.socket, context: ssl.SSLContext, host: str) ->
 
 
 async def _open_websocket(sock: socket.socket, address: Address) -> WebSocketStream:
-    """Ask for MQTT over WebSocket. Raises OSError, with what the server says."""
+    """Open MQTT over WebSocket. Raises OSError, with the server's answer."""
     path, _, query = (address.path or "").partition("?")
     protocol = ClientProtocol(
         WebSocketURI(address.tls, address.host, address.port, path, query, None, None),

@@ -1,8 +1,8 @@
 """Probes whether the broker's ACL confines each client to its own tree.
 
-Only a probe with a client's own credentials can show that it does. Without them this much is known:
-if the bridge connects without a user name, or an anonymous connection reaches a client's tree, it
-does not. The probe makes two connections besides the bridge's own: as the bridge, and as the
+Only a probe with a client's own credentials can show that it does. Without them the probe can only
+show that it does not: the bridge connects without a user name, or an anonymous connection reaches a
+client's tree. The probe makes two connections besides the bridge's own: as the bridge, and as the
 client. It publishes in the client's tree and in that of a client that does not exist.
 """
 
@@ -45,7 +45,7 @@ class AclProbe:
         self._connected = asyncio.Event()
 
     def connected(self) -> None:
-        """Note that there is a broker, perhaps another than before."""
+        """Note a new connection, perhaps to another broker."""
         self._connected.set()
 
     async def run(self) -> None:
@@ -60,7 +60,7 @@ class AclProbe:
 async def isolation(bridge: Address, client: Address | None, topics: Topics) -> Isolation:
     """Probe whether the broker separates clients; `client` has a client's credentials.
 
-    Takes up to 2 s where something is not let through.
+    Takes up to 2 s if a message does not pass.
     """
     if client is None:
         if bridge.username is None and bridge.cert is None:
@@ -75,7 +75,7 @@ async def isolation(bridge: Address, client: Address | None, topics: Topics) -> 
 
 
 class _Trial:
-    """The topics that one client reaches of its own tree, and of a stranger's."""
+    """The topics that a client reaches in its own tree and in another client's."""
 
     def __init__(
         self, bridge: Connection, client: Connection, topics: Topics, name: str | None

@@ -18,7 +18,7 @@ from bridge.requests.operator import Operator
 
 
 class Responder(Enum):
-    """The part of one of several bridges in a command that all of them receive."""
+    """The part of one bridge of a group in a command that all of them receive."""
 
     ANSWER = "carry out, and answer"
     SILENT = "carry out"
@@ -30,7 +30,7 @@ async def _at_once() -> None:
 
 
 class AdminCommands(Extension):
-    """Carries out an operator's commands, acknowledged in their order, as requests are."""
+    """Executes an operator's commands; acknowledges them in order, as requests."""
 
     def __init__(
         self,

@@ -69,7 +69,7 @@ class ClusterConnection:
     async def run(self) -> None:
         """Stay connected until `close`, and a member of the cluster.
 
-        Raises Fenced, in an exception group, once another bridge may do what this one would.
+        Raises Fenced, in an exception group, once another bridge may have taken over.
         """
         async with asyncio.TaskGroup() as tasks:
             serving = [
@@ -112,7 +112,7 @@ class ClusterConnection:
                     connection.ack(incoming)
 
     async def _introduce(self, connection: Connection) -> None:
-        """Publish what is to be retained, if this bridge is the one to do so."""
+        """Publish the retained messages of the cluster, if this bridge has the intake."""
         for extension in self._leading if self._group.has_intake else ():
             await extension.connected(connection)
 
@@ -150,7 +150,7 @@ class ClusterConnection:
             self._unpublished.set()
 
     async def _publish_results(self, wanted: asyncio.Event, *, orphans: bool) -> None:
-        """Publish, whenever it is wanted, the results that were not: ours, or of dead bridges."""
+        """Publish unpublished results, ours or of dead bridges, each time `wanted` is set."""
         while True:
             await wanted.wait()
             wanted.clear()

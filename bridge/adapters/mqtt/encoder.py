@@ -1,7 +1,7 @@
 """Turns events of jobs, answers and the bridge's own messages into MQTT packets. Pure.
 
-Topic, QoS, retain, expiry and limits are those of the table `bridge.contract.channels`. Where a
-whole message is larger than the limit, its packet is one with less in it.
+Topic, QoS, retain, expiry and limits are those of the table `bridge.contract.channels`. If a
+message is larger than the limit, its packet is a shortened one.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Packet(Struct, frozen=True, kw_only=True):
     """A message on one topic: `publish`, or the `problem` that leaves nothing to publish.
 
     `shortened`: the whole message was larger than the limit, and this one has less in it.
-    `drop_above`: it is not sent while more than so many bytes wait for the network.
+    `drop_above`: it is not sent while more than this many bytes wait for the network.
     """
 
     topic: str
@@ -80,10 +80,10 @@ class Encoder:
     # Answers.
 
     def answer(self, asked: RequestContext, answer: Answer, limit: int | None) -> list[Packet]:
-        """Answer a request: the bytes that it asked for, the response, and at its Response Topic.
+        """Make the packets of an answer: the bytes asked for, the response, the Response Topic.
 
-        The Response Topic gets the answer too, but for a job: its result comes there. So a refused
-        job's error goes there as a failed result, and the result of one that ended before.
+        The Response Topic gets the answer too, except for a job, whose result goes there. So a
+        refused job's error goes there as a failed result, and an earlier job's result again.
         """
         properties = _answering(asked.correlation, answer.transaction)
         channel, topic = self._response(asked)
@@ -181,7 +181,7 @@ class Encoder:
     ) -> list[Packet]:
         """Publish a result: on the job's topic first, then at the Response Topic, if there is one.
 
-        The Response Topic has no use for it where it got the first output's bytes.
+        The Response Topic does not get it if it got the first output's bytes.
         """
         channel = self._channels["jobResult"]
         properties = self._result_properties(key, envelope)
@@ -254,12 +254,12 @@ class Encoder:
         about: Sequence[tuple[str, str]],
         limit: int | None,
     ) -> Packet:
-        """Publish to a topic of others, as the output of a job that it is, but at QoS 1."""
+        """Publish a job's output to a topic that is not the bridge's, at QoS 1."""
         properties = PublishProperties(content_type=content_type, user_properties=[*about])
         return packet_of(self._channels["event"], topic, [(data, properties)], limit)
 
     def transient(self, topic: str, data: bytes, content_type: str, limit: int | None) -> Packet:
-        """Publish what is only worth seeing now, as a preview."""
+        """Publish an image of the moment, as a preview is."""
         properties = PublishProperties(content_type=content_type)
         return packet_of(self._channels["jobPreview"], topic, [(data, properties)], limit)
 
@@ -340,7 +340,7 @@ class Encoder:
 
 
 def packet_of(channel: Channel, topic: str, bodies: Iterable[_Body], limit: int | None) -> Packet:
-    """Return the packet with the first body that fits; they are made as far as they are needed."""
+    """Return the packet with the first of `bodies` that fits; later ones are not made."""
     found: Packet | None = None
     for payload, properties in bodies:
         try:
@@ -372,9 +372,9 @@ def _answers(
     limit: int | None,
     body: Callable[[Answer], bytes],
 ) -> Iterator[_Body]:
-    """An answer; else that it is too large, for not to be answered at all would be worse.
+    """Yield an answer, then an error that says that it is too large.
 
-    Where the Correlation Data leaves no room even for that, the same without it.
+    If the Correlation Data leaves no room even for that, the error without it.
     """
     whole = body(answer)
     yield whole, properties
@@ -393,7 +393,7 @@ def _answers(
 def _results(
     topic: str, result: bytes, properties: PublishProperties, limit: int | None
 ) -> Iterator[_Body]:
-    """A result; else with less in it, or without Correlation Data that leaves no room for it."""
+    """Yield a result, then shortened ones, without Correlation Data if that leaves no room."""
     yield result, properties
     if limit is None:
         return
@@ -421,7 +421,7 @@ def room_of(topic: str, properties: PublishProperties, limit: int) -> int:
 
 
 def least(one: int | None, other: int | None) -> int | None:
-    """Return the smaller of two limits, of which each may not be known."""
+    """Return the smaller of two limits; None is an unknown one."""
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
@@ -496,7 +496,7 @@ def trace_of(envelope: Envelope) -> list[tuple[str, str]]:
 
 
 def _clean(text: str) -> str:
-    """Return a text as a property can carry it; JSON's own fields carry it whole."""
+    """Return a text without what a property cannot carry; JSON fields have all of it."""
     return _FORBIDDEN.sub(" ", text)
 
 

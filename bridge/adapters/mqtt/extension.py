@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class Extension:
     """A feature in a class of its own: it subscribes to topics, and publishes by the `Publisher`.
 
-    Lives from `start` until `run` is cancelled. What is not overridden does nothing.
+    Lives from `start` until `run` is cancelled. Methods that are not overridden do nothing.
     """
 
     @property
@@ -24,21 +24,21 @@ class Extension:
         return ()
 
     async def start(self) -> None:
-        """Read what is kept; before the first connection, and before `run`."""
+        """Read stored state; called before the first connection, and before `run`."""
 
     async def run(self) -> None:
         """Do the work that takes time, until cancelled."""
 
     async def connected(self, connection: Connection) -> None:
-        """Publish what is to be retained: a broker may have lost it."""
+        """Publish the retained messages: a broker may have lost them."""
 
     async def received(
         self, incoming: Incoming, delivery: str | None, handler: RequestHandler
     ) -> None:
-        """Take a message that is no client's request; most are meant for others.
+        """Receive a message that is no client's request; most are meant for other extensions.
 
-        It is acknowledged to the broker when this returns. `delivery` names the MQTT delivery, so
-        that the same one is known again; jobs are submitted to `handler`.
+        It is acknowledged to the broker when this returns. `delivery` names the MQTT delivery, by
+        which a redelivery is recognised; jobs are submitted to `handler`.
         """
 
 

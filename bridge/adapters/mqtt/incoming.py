@@ -1,4 +1,4 @@
-"""Decides what becomes of each PUBLISH that arrives, and whose turn it shares. Pure."""
+"""Classifies each PUBLISH that arrives, and names the client whose turn it takes. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NEW = "?"
 
 
 class Received(Struct, frozen=True):
-    """A client's request; with `refusal` it is answered with that error, and not carried out."""
+    """A client's request; one with a `refusal` is only answered, with that error."""
 
     context: RequestContext
     refusal: BridgeError | None = None
@@ -28,7 +28,7 @@ class Received(Struct, frozen=True):
 def read_request(
     topics: Topics, incoming: Incoming, *, delivery: str | None, room: Room | None
 ) -> Received | None:
-    """Return the request that a message is; None if it is none, or nobody could be answered."""
+    """Return a message as a request; None if it is none, or nobody could be answered."""
     try:
         request = topics.parse_request(incoming.topic)
     except BadTopic as bad:
@@ -85,10 +85,10 @@ def _context(
 
 
 def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) -> Lane | None:
-    """Return whose turn a message waits for: its client's; None for what is no client's.
+    """Return the lane of a message, its client's; None for messages of no client.
 
-    `knows` says whether a client has a turn of its own. What is no client's, such as the value of
-    a topic that jobs name as an input, is not passed by what comes after it.
+    `knows` tells whether a client has turns of its own. Messages of no client, such as the value
+    of a topic that jobs name as an input, are not passed by later messages.
     """
     found = topics.client_of(incoming.topic)
     if found is None:
@@ -108,8 +108,8 @@ def kind_of_other(
 ) -> Literal["leftover", "input"] | None:
     """Return the kind of a message that is no request.
 
-    `leftover`: the broker retains it on a topic of ours, and perhaps nothing stands for it any
-    more; in a cluster also what another bridge publishes there now. `input`: jobs may name its
+    `leftover`: the broker retains it on a topic of ours, perhaps from an earlier process; in a
+    cluster also what another bridge publishes there now. `input`: jobs may name its
     topic as an input.
     """
     if any(matches(each, incoming.topic) for each in topics.retained):
@@ -118,7 +118,7 @@ def kind_of_other(
 
 
 def needs_delivery(topics: Topics, incoming: Incoming) -> bool:
-    """True if it matters that the same delivery is known when it comes again.
+    """True if a redelivery of the message has to be recognised.
 
     Only what makes a job is kept with its delivery. A message at QoS 0 never comes again.
     """
@@ -134,7 +134,7 @@ def needs_delivery(topics: Topics, incoming: Incoming) -> bool:
 
 
 def delivery_of(session: str, incoming: Incoming) -> str:
-    """Name a delivery, so that the same one is known when it comes again. Hashes the payload."""
+    """Name a delivery, to recognise it if it comes again. Hashes the payload."""
     content = hashlib.sha256(incoming.topic.encode() + b"\0")
     content.update(incoming.payload)
     return f"{session}:{incoming.mid}:{content.hexdigest()}"

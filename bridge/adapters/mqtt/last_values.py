@@ -21,7 +21,7 @@ _OVERHEAD = 500
 
 
 class _Value(Struct, frozen=True):
-    """A payload, and when it came by a monotonic clock; None: before us, nobody knows when."""
+    """A payload, and its time by a monotonic clock; None if it came before we subscribed."""
 
     payload: bytes
     came_at: float | None

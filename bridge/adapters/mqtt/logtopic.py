@@ -21,7 +21,7 @@ LENGTH = 500
 class LogTopic(logging.Handler):
     """Publishes warnings and errors, a limited number each minute. Called on any thread.
 
-    `secrets` are replaced wherever they stand: some come from the words of others.
+    `secrets` are replaced wherever they occur, as in texts from other programs.
     """
 
     def __init__(

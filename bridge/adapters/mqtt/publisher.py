@@ -1,11 +1,11 @@
-"""Publishes the packets that `encoder` makes, on the connection that there is at the moment.
+"""Publishes the packets that `encoder` makes, on the present connection.
 
 All calls return at once. What can be asked for again (progress, previews, a status) is dropped
 while there is no broker; a result stays in the journal until the broker has it.
 
-What has an `n` leaves in the order of the numbers. So once a result could not be sent, nothing with
-an `n` is until `catch_up`, which sends first what the broker lacks: a client that saw a higher
-number would ack it unseen.
+Messages with an `n` leave in the order of the numbers: a client that saw a higher number would ack
+a result unseen. So if a result could not be sent, no message with an `n` is sent until `catch_up`,
+which first sends the results that the broker lacks.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Note = Callable[[Key], object]
 
 
 class Publisher:
-    """Publishes all that the bridge has to say.
+    """Publishes all messages of the bridge.
 
     A `jobs.listener.Listener`, and a `jobs.sets.driver.SetListener`.
 
@@ -74,8 +74,8 @@ class Publisher:
     ) -> None:
         """`delivered` is called once the broker has a job's result.
 
-        `passed_over` is called where the broker does not take a result, and the next ones are sent.
-        `set_delivered` is called once it has a set's, whose `n` no other number acknowledges.
+        `passed_over` is called if the broker refuses a result, after which the next ones are sent.
+        `set_delivered` is called once the broker has a set's result: no later `n` acks it.
         `may_publish`: False while another bridge of the cluster may publish in this one's place,
         as this one was frozen for longer than its lease. `cloudevents`: see `Encoder`.
         """
@@ -109,7 +109,7 @@ class Publisher:
         return least(announced, self._learnt_limit)
 
     def learn_limit(self, limit: int) -> None:
-        """Publish no packet of more than so many bytes, whatever the broker says."""
+        """Publish no packet larger than `limit` bytes, whatever the broker announces."""
         self._learnt_limit = least(self._learnt_limit, limit)
 
     @property
@@ -118,17 +118,17 @@ class Publisher:
         return not self._caught_up
 
     def attach(self, connection: Connection) -> None:
-        """Publish on this connection from now on; what has an `n` only after `catch_up`."""
+        """Publish on this connection from now on; messages with an `n` only after `catch_up`."""
         self._connection = connection
         self.connections += 1
         self._largest = 0
         self._caught_up = False
 
     def catch_up(self, results: Iterable[Unpublished]) -> None:
-        """Publish the results that the broker may lack, then what has an `n` as it comes.
+        """Publish the results that the broker may lack, and later messages with an `n` after them.
 
-        They are all that there are, of jobs and sets, by rising `n`, and were read just now:
-        nothing was awaited since the journal gave them.
+        `results` are all of them, of jobs and sets, by rising `n`; nothing may be awaited between
+        reading them and this call.
         """
         self._caught_up = self._connection is not None and self._may_publish()
         for each in results:
@@ -361,7 +361,7 @@ class Publisher:
                 self._warn(packet.topic, "the whole message would be too large: it was shortened")
 
     def _log_refusal(self, sent: asyncio.Future[PubAck]) -> None:
-        """Log a refusal, once for each kind of topic: it would look like success otherwise."""
+        """Log a refusal, once for each kind of topic: nobody else would notice it."""
         error = None if sent.cancelled() else sent.exception()
         if isinstance(error, PublishRefused):
             self._warn(error.topic, str(error))

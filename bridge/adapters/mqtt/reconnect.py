@@ -1,4 +1,4 @@
-"""Keeps a connection: makes it again, ever more slowly, until it is closed here."""
+"""Keeps a connection: connects again, with growing delays, until `close`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Reconnect:
         self._closing = asyncio.Event()
 
     def connected(self) -> None:
-        """Note that the broker took us: from now on a refusal is its trouble, and passes."""
+        """Note that the broker accepted us: after later refusals it is tried again."""
         self._was_connected = self._is_connected = True
 
     def close(self) -> None:
@@ -114,7 +114,7 @@ class Reconnect:
             await wait_set(self._closing, self._backoff.next())
 
     def _note_another(self, loss: ConnectionLost | None, *, was_good: bool) -> None:
-        """Say so where another program has our client id: the broker keeps the newest alone."""
+        """Log that another program seems to use our client id: only the newest is kept."""
         told = loss is not None and loss.code == SESSION_TAKEN_OVER
         short = loss is not None and self._is_connected and not was_good
         self._thrown_out = self._thrown_out + 1 if short else 0

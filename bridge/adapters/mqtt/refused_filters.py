@@ -1,4 +1,4 @@
-"""Subscriptions that the broker may refuse: that costs the feature that asks for them alone."""
+"""Subscriptions that the broker may refuse: then only the feature that needs them is off."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class RefusedFilters:
-    """Subscribes, and reports each filter that the broker refuses once, however often it does."""
+    """Subscribes, and reports each filter that the broker refuses once only."""
 
     def __init__(self, topics: Topics, publisher: Publisher) -> None:
         self._topics = topics

@@ -1,4 +1,4 @@
-"""The MQTT 5 features that a broker lacks by its CONNACK, and the consequences. Pure.
+"""The MQTT 5 features that a broker lacks, by its CONNACK, and the consequences. Pure.
 
 Each restriction has a stable word, which `bridge/info` publishes, and a sentence for people.
 """

@@ -1,7 +1,7 @@
 """The set of retained messages: of the bridge, its ComfyUIs, the workflows and their choices.
 
-The set is kept here, published whole at each connection, and then as it changes. What an earlier
-run left at the broker, and is not in the set, is cleared when the broker sends it.
+The set is kept here, published whole at each connection, and then as it changes. Messages that an
+earlier run left at the broker, and that are not in the set, are cleared when the broker sends them.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Retained:
         leads: Callable[[], bool] | None = None,
         member: str = "",
     ) -> None:
-        """`leads`: in a cluster, whether this bridge publishes what holds for the whole cluster.
+        """`leads`: in a cluster, whether this bridge publishes the messages of the whole cluster.
 
         `member` is its name there.
         """
@@ -148,7 +148,7 @@ class Retained:
         self._publisher.publish(self._topics.state, ONLINE, retain=True)
 
     def offline(self) -> None:
-        """Publish that it does not."""
+        """Publish that the bridge takes no requests."""
         self._online = False
         self._publisher.publish(self._topics.state, OFFLINE, retain=True)
 
@@ -164,7 +164,7 @@ class Retained:
             self.online()
 
     def lost(self) -> None:
-        """Note that no requests come any more; the broker publishes the last will."""
+        """Note that the connection for requests is lost; the broker publishes the last will."""
         self._online = False
 
     def seen(self, topic: str, payload: bytes = b"") -> None:

@@ -15,7 +15,7 @@ from bridge.mqtt import MqttError, PacketTooLarge, PublishRefused
 
 
 class TopicSink:
-    """Publishes outputs to topics of others, and says which webhooks were given up."""
+    """Publishes outputs to topics that are not the bridge's, and events of webhooks given up."""
 
     def __init__(self, publisher: Publisher, topics: Topics) -> None:
         self._publisher = publisher

@@ -59,7 +59,7 @@ def sizes(wanted: int, proven: int, room: int | None) -> Iterator[int]:
 
 
 class SizeProbe(Extension):
-    """Sends messages to itself, one at a time, when somebody wants to know."""
+    """Sends messages to itself, one at a time, on demand."""
 
     def __init__(self, topics: Topics, publisher: Publisher, learnt: Callable[[int], None]) -> None:
         """`learnt` is called with what payload passes, in bytes, when a larger one did not."""
@@ -87,7 +87,7 @@ class SizeProbe(Extension):
     async def received(
         self, incoming: Incoming, _delivery: str | None, _handler: RequestHandler
     ) -> None:
-        """Note what came back."""
+        """Note a message that returned."""
         if incoming.topic == self._message:
             self._came.add(len(incoming.payload))
             self._arrived.set()
@@ -144,7 +144,7 @@ class SizeProbe(Extension):
                 self._learnt(largest_lost - 1 if self._proven >= size else self._proven)
 
     async def _passes(self, size: int) -> bool | None:
-        """Return whether a message of so many bytes comes back; None: nothing does.
+        """Return whether a message of `size` bytes returns; None if no message does.
 
         Raises ConnectionLost.
         """
@@ -170,7 +170,7 @@ class SizeProbe(Extension):
         return size in self._came
 
     def _note_cut(self, size: int, *, told: bool) -> None:
-        """Learn from a connection that ended while a message was under way; once may be chance."""
+        """Learn from a connection that ended during a message; a single end may be chance."""
         again, self._cut = self._cut > 0, max(self._cut, size)
         self._hears_itself = False  # until there is another connection
         if told or again:

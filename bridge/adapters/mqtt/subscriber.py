@@ -1,9 +1,9 @@
-"""Keeps the connection that takes requests, and has what arrives on it handled.
+"""Keeps the connection that takes requests, and passes on the messages that arrive.
 
-Clients take turns: where many requests wait, one of each is begun after another. A request is
-acknowledged to the broker once it is answered, in the order of arrival. What was not acknowledged
-when the connection or the process ended comes again. One that changes nothing and takes long, such
-as making a picture smaller, is acknowledged before: others would wait for it.
+Clients take turns when many requests wait. A request is acknowledged to the broker once it is
+answered, in the order of arrival. The broker sends again what was not acknowledged when the
+connection or the process ended. A request that changes nothing and takes long, such as making a
+picture smaller, is acknowledged before its answer: others would wait for it.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class Subscriber:
         """Stay connected until `close`; of several bridges, while this one takes the requests.
 
         Raises, in an exception group, ConnectionRefused at the first attempt for a wrong name or
-        password; later on that may be the broker's trouble, and passes. A request whose handling
-        fails beyond what the handler answers ends `run` as well: it stays unacknowledged.
+        password; later refusals are retried. A request for which the handler raises ends `run`
+        as well, and stays unacknowledged.
         """
         # Requests go on when the connection ends: their tasks are those of `run`.
         async with asyncio.TaskGroup() as self._tasks:
@@ -178,7 +178,7 @@ class Subscriber:
         )
 
     async def _begin(self, connection: Connection) -> None:
-        """Subscribe, publish what is retained and what may have been lost, then say online."""
+        """Subscribe, publish retained messages and results that may be lost, then `online`."""
         present = connection.connack.session_present
         self._session = await self._journal.session(present=present)
         if self._group is None:
@@ -218,7 +218,7 @@ class Subscriber:
         log.info("connected to %s", self._settings.address)
 
     async def _take_messages(self, connection: Connection) -> None:
-        """Handle what arrives until the connection ends, a bounded part of it at a time."""
+        """Handle messages until the connection ends, a bounded number at a time."""
         room = _Room()
 
         async def handle(
@@ -267,7 +267,7 @@ class Subscriber:
             connection.ack(incoming)
 
     async def _without_floods(self, connection: Connection) -> AsyncIterator[Incoming]:
-        """Yield what is to be handled; acknowledge what would get no answer."""
+        """Yield the messages to handle; acknowledge those that would get no answer."""
         passed_over = 0
         async for incoming in connection.messages:
             if self._draining:
@@ -285,8 +285,8 @@ class Subscriber:
     ) -> None:
         """Begin to handle a message, with the name of its delivery, in its client's order.
 
-        What a client sent after a large message waits until that one is hashed, and nobody else
-        does; everybody waits for what is no client's, such as the value of an input topic.
+        A client's messages after a large one wait until that is hashed; those of other clients do
+        not. All wait for a message of no client, such as the value of an input topic.
         """
         found = self._topics.client_of(incoming.topic)
         client = None if found is None else found[0]
@@ -359,7 +359,7 @@ class Subscriber:
 
 
 class _Room:
-    """Bounds what is handled at a time: messages, and their bytes."""
+    """Bounds the messages that are handled at a time, and their bytes."""
 
     def __init__(self) -> None:
         self._free = asyncio.Semaphore(MAX_HANDLED)
