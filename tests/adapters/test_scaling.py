@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from bridge import __version__
-from bridge.jobs.backlog import UNKNOWN_RUN_S
+from bridge.adapters.scaling import Scaling, ScalingSources
+from bridge.jobs.backlog import UNKNOWN_RUN_S, Backlog, Work
 from bridge.mosquitto import Mosquitto
 from tests.adapters.test_metrics import free_port, scrape
 from tests.conftest import StartBridge
@@ -49,6 +50,19 @@ async def until(look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool
         while not wanted(found := await look()):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.1)
     return found
+
+
+async def test_the_figures_of_a_group_are_shown_by_one_bridge() -> None:
+    async def read() -> Backlog:
+        return Backlog(members=2, kinds=[Work(workflow="colour", queued=3)])
+
+    async def shown(*, speaks: bool) -> list[str]:
+        scaling = Scaling(ScalingSources(read, lambda: speaks, lambda: None))
+        await scaling.look()
+        return [metric.name for metric in scaling.collect()]
+
+    assert "comfy2mqtt_backlog_jobs" in await shown(speaks=True)
+    assert await shown(speaks=False) == []
 
 
 @pytest.mark.broker
