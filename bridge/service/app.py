@@ -40,11 +40,11 @@ async def serve(config: Config) -> None:
 
 
 async def _served(bridge: Bridge, stopping: asyncio.Event) -> bool:
-    """Run a bridge; whether that is the end of it."""
+    """Run a bridge. Returns False if it lost its lease and has to start again."""
     ended = True
     try:
         await bridge.run(stopping)
     except* Fenced:
-        # All that it had is others' now; what is in memory counts no more.
+        # Other bridges have its jobs now, so that what is in memory is void.
         ended = stopping.is_set()
     return ended
