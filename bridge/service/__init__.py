@@ -2,10 +2,11 @@
 
 app            runs a bridge from its settings, until SIGINT or SIGTERM
 instances      the configuration of each ComfyUI, installed first if it has to be
-bridge         the composition root: makes the parts, connects them, runs their tasks
-descriptions   what workflows there are and what ComfyUIs have, published as it changes
+parts          the composition root: makes all parts and connects them
+bridge         starts, runs and stops them
+descriptions   publishes the workflows and the nodes of the ComfyUIs, as they change
 bridge_info    the bridge's own messages: info and health
-retention      deletes what is kept no longer
+retention      deletes results, outputs and uploads whose time is over
 public_urls    the HTTP addresses of outputs and displays
 """
 

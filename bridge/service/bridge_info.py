@@ -1,4 +1,4 @@
-"""The bridge's own messages: what it is and its limits (info), and its health (health)."""
+"""Publishes the bridge's own messages: its limits and features (info), and its health."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class BridgeInfoPublisher:
         gpus: dict[str, GpuFigures],
         store: Callable[[], str | None],
     ) -> None:
-        """`gpus` are read at each message; `store` says what is wrong with that of large blobs."""
+        """`gpus` is called for each message; `store` returns the fault of the store, if any."""
         self._store = store
         self._hooks = hooks
         self._gpus = gpus
@@ -109,7 +109,7 @@ class BridgeInfoPublisher:
         self._retained.info(self._info)
 
     def _restrict(self, found: Mapping[str, str]) -> None:
-        """Log what the broker does not offer, once for as long as it stays so."""
+        """Log each feature that the broker lacks, once for as long as it lacks it."""
         for word, sentence in found.items():
             if self._restrictions.get(word) != sentence:
                 log.warning("the broker has a restriction: %s", sentence)
@@ -135,7 +135,7 @@ class BridgeInfoPublisher:
         return {"size": f"it delivers no message of more than {self._largest} bytes: fetch them"}
 
     def set_isolation(self, isolation: Isolation) -> None:
-        """Publish whether the broker keeps clients apart, once that was tried."""
+        """Publish whether the broker separates clients, as the probe found."""
         if self._info is not None:
             self._info = msgspec.structs.replace(self._info, isolation=isolation)
             self._retained.info(self._info)
@@ -147,12 +147,12 @@ class BridgeInfoPublisher:
             await asyncio.sleep(HEALTH_INTERVAL_S)
 
     def publish_health(self) -> None:
-        """Publish `bridge/health` now: something has changed that is waited for."""
+        """Publish `bridge/health` now, after a change that somebody waits for."""
         own = self._health()
         self._retained.health(self._of_all(own), own)
 
     def _of_all(self, own: BridgeHealth) -> BridgeHealth:
-        """Return the health of the group, given this bridge's own; alone it is that."""
+        """Return the health of the group; of a bridge alone its own."""
         busy = sum(each.state == "busy" for each in self._retained.elsewhere().values())
         whole = of_group(own, self._retained.healths())
         held = or_unset(self._dispatcher.book.held)
@@ -208,9 +208,9 @@ class BridgeInfoPublisher:
 
 
 def of_group(own: BridgeHealth, others: Sequence[BridgeHealth]) -> BridgeHealth:
-    """Return the health of a group, of which `own` is that of the bridge that speaks for it. Pure.
+    """Return the health of a group; `own` is that of the bridge that publishes it. Pure.
 
-    The queue is the same for all. What is running is left to the caller, who knows it sooner.
+    The queue is the same for all. The caller adds the running jobs, which it knows sooner.
     """
     everybody = [*others, own]
     clients: dict[str, Usage] = {}
@@ -227,7 +227,7 @@ def of_group(own: BridgeHealth, others: Sequence[BridgeHealth]) -> BridgeHealth:
 
 
 def _most(clients: Mapping[str, Usage]) -> dict[str, Usage]:
-    """Return those that used the most."""
+    """Return the clients that used the most."""
     return dict(sorted(clients.items(), key=lambda each: -each[1].run_s)[:CLIENTS_REPORTED])
 
 

@@ -16,13 +16,13 @@ class ClockReport:
         self._unpublished_s = 0.0
 
     def jumped(self, by_s: float) -> None:
-        """Report a jump, of seconds."""
+        """Report a jump of the wall clock by `by_s` seconds."""
         self._unpublished_s += by_s
         if self._publisher.connected:
             self.publish()
 
     def publish(self) -> None:
-        """Publish what could not be while there was no connection."""
+        """Publish jumps that happened while there was no connection."""
         by_s, self._unpublished_s = self._unpublished_s, 0.0
         if by_s:
             message = (

@@ -1,4 +1,4 @@
-"""Updates of the managed ComfyUI, where the settings want them and there is one."""
+"""Updates of the managed ComfyUI, if the settings enable them."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def updates_of(
     instances: Sequence[Instance],
     configs: Mapping[str, AttachConfig | SuperviseConfig],
 ) -> Updates | None:
-    """Return the updates; None without the setting, or without a ComfyUI that it is for.
+    """Return the updates; None without the setting, or without a ComfyUI of `comfyui install`.
 
-    That is one of `comfyui install`: what comes from PyPI alone keeps its models in its own folder,
-    and another release would not find them there.
+    Others are not updated: an install from PyPI keeps its models in its own folder, where another
+    release would not find them.
     """
     if not config.comfyui_updates:
         return None

@@ -1,4 +1,4 @@
-"""The operator's commands, put together: which of several bridges carries out and answers one."""
+"""Makes the parts for the operator's commands, and decides which bridge of a group answers one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bridge's connections to the broker, put together, and the order in which they end."""
+"""Makes a bridge's connections to the broker, and ends them in order."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class NodeInfo:
         self.asked = asyncio.Event()
 
     def reset(self) -> None:
-        """Forget the process that was asked: it is gone. A fetch from it is cancelled."""
+        """Forget the process that was asked, since it is gone; cancels a fetch from it."""
         self.asked.clear()
         if self._fetching is not None:
             self._fetching.cancel()
@@ -96,9 +96,9 @@ class NodeInfo:
     async def refresh(self) -> bool:
         """Fetch again, or share a fetch that is under way; returns whether it succeeded in time.
 
-        One is begun `REFRESH_INTERVAL_S` after the one before began, and `REFRESH_REST` times what
-        that took after it ended; False at once before that. Waits until `REFRESH_WITHIN_S` after
-        the fetch began; it continues after that. Cancelling it leaves the fetch to the others.
+        Returns False at once until `REFRESH_INTERVAL_S` after the last one began, and until
+        `REFRESH_REST` times its duration after it ended. Waits until `REFRESH_WITHIN_S` after the
+        fetch began; the fetch itself continues. Cancelling this leaves the fetch to other callers.
         """
         now = self._clock()
         if self._fetching is None:
@@ -141,7 +141,7 @@ class Descriptions:
         changed: Callable[[], None],
         audience: Sequence[Audience] = (),
     ) -> None:
-        """`changed` is called when a ComfyUI has other nodes or choices than before.
+        """`changed` is called when the nodes or choices of a ComfyUI have changed.
 
         Each workflow is published by `retained` and `audience`.
         """
@@ -185,7 +185,7 @@ class Descriptions:
                 await _state_changed(instance, state)
 
     async def follow_folder(self) -> None:
-        """Publish what changes in the folder, until cancelled."""
+        """Publish changes of the workflow folder, until cancelled."""
         async for changes in self._library.changes():
             self._publish(changes)
 
@@ -216,7 +216,7 @@ class Descriptions:
         self._publish_faults(self._library.broken, self._library.waiting)
 
     async def _learn(self, instance: Instance) -> bool:
-        """Ask a ComfyUI once which nodes and choices it has; False if the answer is of no use."""
+        """Ask a ComfyUI once which nodes and choices it has; False without a usable answer."""
         try:
             info = await instance.client.object_info()
             replacements = await instance.client.node_replacements()
@@ -255,12 +255,12 @@ class Descriptions:
 
 
 def _process(state: InstanceState) -> str | None:
-    """Return the name of the process that takes jobs, None if there is none."""
+    """Return the id of the process that takes jobs; None if there is none."""
     return (state.epoch or "unnamed") if state.usable else None
 
 
 async def _asked(node_info: NodeInfo, instance: Instance, process: str) -> None:
-    """Wait until a process was asked for its nodes, at most until it is gone or takes too long."""
+    """Wait until a process was asked for its nodes, is gone, or takes too long."""
     with suppress(TimeoutError):
         async with asyncio.timeout(DESCRIBED_WITHIN_S):
             gone = instance.until(lambda state: _process(state) != process)
@@ -268,7 +268,7 @@ async def _asked(node_info: NodeInfo, instance: Instance, process: str) -> None:
 
 
 async def _state_changed(instance: Instance, published: InstanceState) -> None:
-    """Wait until a ComfyUI has a state that is to be published after `published`.
+    """Wait until a ComfyUI has a state to be published after `published`.
 
     That it is busy, or ready, is published at once if nothing was for a while, and else a little
     later, if it still is.

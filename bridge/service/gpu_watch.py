@@ -1,4 +1,4 @@
-"""Looks now and then at the graphics card of each ComfyUI."""
+"""Reads the graphics card of each ComfyUI from time to time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class GpuWatch:
-    """Use `run` as a task; `figures` are the newest ones by the ComfyUI's name."""
+    """Use `run` as a task; `figures` has the newest figures by ComfyUI name."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class GpuWatch:
         }
 
     async def run(self) -> None:
-        """Look every `INTERVAL_S`, and whenever a ComfyUI has started or is gone."""
+        """Read every `INTERVAL_S`, and when a ComfyUI has started or ended."""
         while True:
             await self._look()
             waits = [asyncio.ensure_future(self._usable_changed(each)) for each in self._instances]

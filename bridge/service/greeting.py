@@ -38,7 +38,7 @@ class Readiness(Struct, frozen=True):
 
     @property
     def ready(self) -> bool:
-        """True if a job could run now, and it is known which."""
+        """True if a job could run now, and each workflow is known to run or not."""
         usable = any(each.usable for each in self.comfyuis.values())
         return (
             self.connected and usable and all(each.runnable is not None for each in self.workflows)
@@ -46,7 +46,7 @@ class Readiness(Struct, frozen=True):
 
 
 async def greet(look: Callable[[], Readiness], *, patience_s: float = _PATIENCE_S) -> None:
-    """Log a greeting once the bridge is ready for the first time, and before what it waits for."""
+    """Log a greeting when the bridge is ready; after `patience_s`, what it waits for."""
     began = time.monotonic()
     reported = False
     readiness = look()

@@ -1,4 +1,4 @@
-"""A bridge's parts in a group of bridges, put together, and what it may do there."""
+"""Makes a bridge's parts as a member of a group, and tells what it may do there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from bridge.workflows.library import Library
 class GroupParts:
     """The group of bridges that share a journal, and the offers of nodes in it.
 
-    A bridge alone has neither, and may do everything. `form` them once the other parts are made.
+    A bridge alone has neither, and may do everything. Call `form` when the other parts are made.
     """
 
     def __init__(self, config: Config) -> None:
@@ -75,7 +75,7 @@ class GroupParts:
         retained.on_others_changed = lambda: dispatcher.handle(events.OthersChanged())
 
     def holds_lease(self) -> bool:
-        """True if no other bridge may do what this one does."""
+        """True if no other bridge may have taken over this one's work."""
         return self.group is None or self.group.holds()
 
     async def held(self) -> None:
@@ -84,7 +84,7 @@ class GroupParts:
             await self.group.held()
 
     def speaks_for_all(self) -> bool:
-        """True if this bridge takes the requests, and does what one of the bridges has to do."""
+        """True if this bridge has the intake: it takes requests, and acts for the whole group."""
         return self.group is None or self.group.has_intake
 
     def nodes_changed(self) -> None:

@@ -1,4 +1,4 @@
-"""The parts that show workflows and jobs in Home Assistant, put together."""
+"""Makes the parts that show workflows and jobs in Home Assistant."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from bridge.workflows.library import Library
 
 
 class HomeAssistantParts:
-    """The adapter, and the listener to jobs for it; both lists are empty if it is not wanted.
+    """The adapter and its listener to jobs; both lists are empty if Home Assistant is off.
 
-    `extensions` are the adapters, and what clears their announcements of before.
+    `extensions` are the adapter, and the part that clears its earlier announcements.
     """
 
     def __init__(
@@ -93,6 +93,6 @@ class HomeAssistantParts:
         self.listeners.append(in_group)
 
     def set_instances(self, comfyuis: Sequence[str]) -> None:
-        """Announce these ComfyUIs, of all bridges of a group."""
+        """Announce these ComfyUIs, those of all bridges of a group."""
         for each in self.adapters:
             each.set_instances(comfyuis)

@@ -75,7 +75,7 @@ async def _one(
 async def device_arguments(name: str, python: Path, args: Sequence[str]) -> tuple[str, ...]:
     """Return what a ComfyUI's arguments lack for this machine: --cpu without a card.
 
-    Says in a line what it runs on. `args` that choose a device are left alone, and so is a torch
+    Logs what it runs on. `args` that choose a device are left alone, and so is a torch
     that cannot answer: ComfyUI then says what is wrong with it.
     """
     if device.chosen(args):

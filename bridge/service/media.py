@@ -1,4 +1,4 @@
-"""The parts for media, put together: inputs, uploads, displays, and links to outputs."""
+"""Makes the parts for media: inputs, uploads, displays, and links to outputs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The metrics and probes, put together.
+"""Makes the adapter for metrics and probes.
 
-To import this takes Prometheus' library and an HTTP server: 3 MB, and a sixth of the start.
+Importing this takes Prometheus' library and an HTTP server: 3 MB, and a sixth of the start.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The graphics cards by NVML, NVIDIA's library, with the extra `nvidia`: no program is started.
 
-Each call blocks, and one to a driver that hangs does so for long: use `cards` in a thread.
+Calls block, for long if the driver hangs: use `cards` in a thread.
 """
 
 from __future__ import annotations

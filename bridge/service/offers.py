@@ -1,7 +1,7 @@
-"""The nodes and choices of a group together: each bridge writes down what its ComfyUIs have.
+"""The nodes and choices of all ComfyUIs of a group: each bridge stores those of its own (an offer).
 
-The one that takes requests describes the workflows, and admits jobs, by what all of them have. Each
-reads what the others have, as any may be the next to take requests.
+The bridge that takes requests describes workflows and admits jobs by all offers. Every bridge reads
+them, as any may be the next to take requests.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class OfferExchange:
         named: Callable[[Sequence[str]], None],
         states: Callable[[], Mapping[str, ComfyUIState]],
     ) -> None:
-        """`comfyuis` are ours, `keyed` those with a key; the others are looked for every `look_s`.
+        """`comfyuis` are ours, `keyed` those with a key; other offers are read every `look_s`.
 
-        `refresh` asks our ComfyUIs again which nodes they have, unless that was done just now.
+        `refresh` asks our ComfyUIs for their nodes, unless that was done just now.
         `named` is called with the names of all ComfyUIs of the group, when they change; `states`
         returns those of other bridges that live, where this one takes the requests.
         """
@@ -84,8 +84,8 @@ class OfferExchange:
     def able(self, needs: Needs) -> dict[str, ComfyUIState | None]:
         """Return the ComfyUIs of other bridges that have what is needed, and their states.
 
-        One that takes jobs says it all; None stands for one whose bridge is gone. The bridge that
-        takes requests alone knows the states: for the others there are none.
+        A single one that takes jobs is enough; None stands for one whose bridge is gone. Only the
+        bridge that takes requests knows the states: for the others there are none.
         """
         if not self._leads():
             return {}
@@ -116,12 +116,12 @@ class OfferExchange:
         self._due.set()
 
     async def open(self) -> None:
-        """Know the others before anything is described. Raises DatabaseError."""
+        """Read the other offers before any workflow is described. Raises DatabaseError."""
         await self._journal.offers.withdraw(self._member, self._comfyuis)
         await self._look()
 
     async def run(self) -> None:
-        """Offer what is ours and follow the others, until cancelled."""
+        """Write our offer and follow the others, until cancelled."""
         while True:
             await wait_set(self._due, self._look_s)
             self._due.clear()

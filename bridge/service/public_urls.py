@@ -23,11 +23,11 @@ class Links:
 
     @classmethod
     def of(cls, config: Config, files: Files) -> Links:
-        """Return those of a bridge. Raises ConfigError."""
+        """Make the links of a bridge. Raises ConfigError."""
         return cls(PublicUrls.of(config), files if config.links == "store" else None)
 
     async def output(self, job: Key, info: OutputInfo, until: float) -> str | None:
-        """Return a link to an output, good until a time in seconds since the epoch, if one is."""
+        """Return a link to an output, valid until `until` (seconds since the epoch), or None."""
         found = await self._stored(info, until)
         if found is None and self.addresses is not None:
             found = self.addresses.output(job, info.index, until)
@@ -55,7 +55,7 @@ class PublicUrls:
 
     @classmethod
     def of(cls, config: Config) -> PublicUrls | None:
-        """Return those of a bridge, None without `public_url`. Raises ConfigError."""
+        """Make the addresses of a bridge; None without `public_url`. Raises ConfigError."""
         if config.public_url is None:
             return None
         return cls(config.public_url, shared_key(config.link_key, links.KEY_BYTES))
@@ -71,7 +71,7 @@ class PublicUrls:
         return links.address(self._public_url, self._key, link)
 
     def display(self, name: str) -> str:
-        """Return the URL of a display's picture; whoever asks adds a key."""
+        """Return the URL of a display's picture; the reader adds an API key."""
         return f"{self._public_url}/d/{name}.png"
 
 

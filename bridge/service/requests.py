@@ -1,4 +1,4 @@
-"""The parts that answer requests of clients, put together."""
+"""Makes the parts that answer requests of clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of sets, put together."""
+"""Makes the parts of sets."""
 
 from __future__ import annotations
 

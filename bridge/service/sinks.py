@@ -1,4 +1,4 @@
-"""The parts of sinks, put together: what reads them, what delivers, and what sends webhooks."""
+"""Makes the parts of sinks: their rules, the delivery, and the sender of webhooks."""
 
 from __future__ import annotations
 
