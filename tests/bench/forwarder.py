@@ -75,6 +75,7 @@ class _Forwarder:
         self._topics = Topics()
         self._drafts: dict[str, Draft] = {}
         self._outputs: dict[str, list[KeptOutput]] = {}
+        self._views: dict[str, asyncio.Task[None]] = {}
         self._tasks = set[asyncio.Task[None]]()
 
     async def read(self) -> None:
@@ -88,7 +89,7 @@ class _Forwarder:
             case OutputBytes(header, data):
                 self._output(header.prompt_id, data, header.sha256)
             case NodeExecuted(prompt_id, _, _, {"images": [image]}):
-                self._start(self._view(prompt_id, image))
+                self._views[prompt_id] = self._start(self._view(prompt_id, image))
             case Executing(None, str(prompt_id)):
                 self._start(self._end(prompt_id))
 
@@ -119,6 +120,8 @@ class _Forwarder:
         self._outputs.setdefault(prompt_id, []).append(kept)
 
     async def _end(self, prompt_id: str) -> None:
+        if prompt_id in self._views:
+            await self._views.pop(prompt_id)
         key = self._drafts.pop(prompt_id).key
         if self._journal is not None:
             now = self._journal.clock.now()
@@ -135,10 +138,11 @@ class _Forwarder:
     def _publish(self, topic: str, message: object) -> None:
         self._broker.publish(topic, msgspec.json.encode(message))
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _coloured(graph: Graph, payload: bytes) -> Graph:
