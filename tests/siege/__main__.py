@@ -4,8 +4,8 @@ One client floods a bridge in each way that was found to stop others, while anot
 honest one, measures how long an answer takes. Everything is real and on the loopback: broker,
 ComfyUI, bridge; each flood lasts some seconds. It comes twice, first to a process that takes it and
 does nothing: what that costs the honest client is the machine's and the broker's. Prints a Markdown
-table, and exits with 1 where the honest client's p95 was more than twice what it is without the
-bridge's part, or memory was kept.
+table, and exits with 1 where memory was kept, or where the honest client's p95 was, three times in
+a row, more than twice what it is without the bridge's part.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -40,6 +41,8 @@ FLOOD_S = 8.0
 # Until what a flood began is over: answers that come late, memory that is given back.
 SETTLE_S = 3.0
 PAUSE_S = 0.02
+# So often a flood comes before it is sure that it is too much.
+TRIES = 3
 LARGE = 4096
 BASE = "comfy2mqtt"
 NOBODYS = "nobody"
@@ -119,8 +122,17 @@ async def _with(
         for name in names:
             click.echo(f"{name} ...", err=True)
             ask = by_web if name in BY_WEB else by_mqtt
-            found.append(await _one(name, given, ask, bridge.pid))
+            found.append(await tried(partial(_one, name, given, ask, bridge.pid)))
         return found
+
+
+async def tried(measure: Callable[[], Awaitable[Finding]]) -> Finding:
+    """Measure again where answers took long: what else the machine does passes."""
+    for _ in range(TRIES - 1):
+        found = await measure()
+        if found.served or found.kept:
+            return found
+    return await measure()
 
 
 async def _one(name: str, given: Given, ask: Ask, pid: int) -> Finding:

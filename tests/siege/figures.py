@@ -39,9 +39,19 @@ class Finding(Struct, frozen=True):
         return p95(self.meanwhile) / max(p95(self.alone), past)
 
     @property
+    def served(self) -> bool:
+        """True if the honest client was served in time."""
+        return self.ratio <= MOST_RATIO
+
+    @property
+    def kept(self) -> bool:
+        """True if the flood left memory behind."""
+        return self.after - self.before > MOST_GROWTH
+
+    @property
     def held(self) -> bool:
         """True if the honest client was served and nothing was kept."""
-        return self.ratio <= MOST_RATIO and self.after - self.before <= MOST_GROWTH
+        return self.served and not self.kept
 
 
 def p95(seconds: Sequence[float]) -> float:

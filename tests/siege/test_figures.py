@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
 
+from tests.siege.__main__ import tried
 from tests.siege.figures import Finding, p95, put, table
 from tests.siege.floods import BY_WEB, FLOODS
 
@@ -30,6 +32,20 @@ def test_a_finding_holds_where_the_honest_are_served_and_nothing_is_kept() -> No
     assert not kept.held
     unserved = Finding("f", "s", [0.001] * 20, None, [], 100 * MB, 300 * MB, 110 * MB)
     assert not unserved.held
+
+
+async def test_a_flood_beside_which_answers_take_long_comes_again() -> None:
+    held = Finding("f", "s", [0.001], None, [0.002], 100 * MB, 300 * MB, 110 * MB)
+    slow = replace(held, meanwhile=[0.003])
+    kept = replace(slow, after=200 * MB)
+    for findings in ([held], [slow, held], [slow, slow, slow], [kept], [slow, kept]):
+        left = iter(findings)
+
+        async def measure(left: Iterator[Finding] = left) -> Finding:
+            return next(left)
+
+        assert await tried(measure) == findings[-1]
+        assert next(left, None) is None
 
 
 def test_the_table_has_a_line_for_each_flood_and_goes_where_the_page_has_its_place() -> None:
