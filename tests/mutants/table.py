@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.mutants.brokers import BROKERS
 from tests.mutants.comfyui import COMFYUI
+from tests.mutants.containment import CONTAINMENT
 from tests.mutants.contract import CONTRACT
 from tests.mutants.files import FILES
 from tests.mutants.first_use import FIRST_USE
@@ -27,6 +28,7 @@ from tests.mutants.workflows import WORKFLOWS
 MUTANTS: tuple[Mutant, ...] = (
     *BROKERS,
     *COMFYUI,
+    *CONTAINMENT,
     *CONTRACT,
     *FILES,
     *FIRST_USE,
