@@ -1,6 +1,6 @@
 """Admission: from a request for work to an accepted job.
 
-The order is: bind, check, write to the journal, answer, queue. What is answered with ok is on disk.
+The order is: bind, check, write to the journal, answer, queue. A job answered with ok is on disk.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _NOT_ITS_FAULT = (
 
 
 class AdmissionConfig(Struct, frozen=True):
-    """The bound of the queue, in jobs of all clients; what each may do; which nodes may be run."""
+    """The limit of the queue in jobs of all clients, the permissions, and the nodes allowed."""
 
     max_queue: int
     permissions: Permissions
@@ -71,7 +71,7 @@ class AdmissionConfig(Struct, frozen=True):
 
 
 class _Work(Struct, frozen=True):
-    """The prompt of a submission, its media among it; `media` are bytes that came with it."""
+    """The prompt of a submission with its media; `media` are the bytes that came with it."""
 
     workflow: Workflow
     bound: Bound
@@ -97,7 +97,7 @@ class Admission:
         sinks: Sinks | None = None,
         under_way: Callable[[str], int] = lambda _: 0,
     ) -> None:
-        """`refresh` has ComfyUI asked again what it has; False if there is nothing new.
+        """`refresh` asks the ComfyUIs again for their nodes; it returns False if nothing is new.
 
         `check_display` raises BadRequest or Forbidden unless a client may show on a display.
         `sinks` reads where outputs are to be delivered; `under_way` counts a client's jobs whose
@@ -117,7 +117,7 @@ class Admission:
         self._admitting: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
 
     async def settled(self, key: Key) -> None:
-        """Wait until a job that is being admitted is: a cancel that follows at once means it."""
+        """Wait while a job is being admitted: a cancel may follow its request at once."""
         async with self._alone(key):
             pass
 
@@ -125,7 +125,7 @@ class Admission:
         return self._admitting.setdefault(key, asyncio.Lock())
 
     async def admit(self, submission: Submission, respond: Respond) -> None:
-        """Accept a job and answer, or answer with what became of it before. Raises BridgeError."""
+        """Accept a job and answer; a known job is answered as it is now. Raises BridgeError."""
         submit = submission.submit
         if submit.dry_run:
             report = await self._dry_run(submission)
@@ -190,7 +190,7 @@ class Admission:
         )
 
     async def with_fresh(self, bind: Callable[[], Awaitable[T]]) -> T:
-        """Bind; if ComfyUI seems to lack something, ask it what it has, and bind once more."""
+        """Bind; if ComfyUI seems to lack something, read its nodes again, and bind once more."""
         try:
             return await bind()
         except (ComfyUIUnavailable, InvalidInput) as error:
@@ -219,7 +219,7 @@ class Admission:
         return workflow, bound
 
     def check_partner(self, client: str, bound: Bound) -> None:
-        """Raise Forbidden where a prompt has nodes that cost, and the client may not have them."""
+        """Raise Forbidden if a prompt has nodes that cost money, which the client may not use."""
         self._config.permissions.check_partner(client, self._partner_nodes(bound))
 
     def _partner_nodes(self, bound: Bound) -> list[str]:
@@ -306,7 +306,7 @@ class Admission:
         )
 
     def check_room(self, client: str) -> None:
-        """Raise Busy or QuotaExceeded where the queue takes no more of a client."""
+        """Raise Busy or QuotaExceeded if the queue takes no more jobs of a client."""
         book, config = self._dispatcher.book, self._config
         share = config.permissions.of(client).max_queue
         # Jobs whose sinks take nothing pile up like those that wait for a ComfyUI.

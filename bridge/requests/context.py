@@ -1,4 +1,4 @@
-"""Requests as adapters hand them in, on their way, and the answers. Pure."""
+"""Requests as adapters pass them on, and the answers to them. Pure."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class PartBytes(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """The answer to a request: data, or an error; bytes too where they were asked for."""
+    """The answer to a request: data or an error, and bytes if they were asked for."""
 
     data: Any = None
     error: BridgeError | None = None

@@ -85,7 +85,7 @@ def check_runnable(bound: Bound, lacking: Missing | None) -> None:
 
 
 def may_be_stale(error: ComfyUIUnavailable | InvalidInput) -> bool:
-    """True if a refusal may be due to what a ComfyUI had, and has no more: ask it again."""
+    """True if a refusal may be due to outdated nodes or choices: read them again."""
     return isinstance(error, ComfyUIUnavailable) or "allowed" in error.details
 
 
@@ -130,7 +130,7 @@ def draft(
 
 
 def start_before(submission: Submission, now: float) -> float | None:
-    """Return until when the job may start: by its own field, else by MQTT's Message Expiry."""
+    """Return the time by which the job has to start: by its field, else by Message Expiry."""
     own = submission.submit.start_within_s
     given = submission.context.expiry_s if own is UNSET else own
     return None if given is None else now + given
@@ -139,7 +139,7 @@ def start_before(submission: Submission, now: float) -> float | None:
 def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
     """Return a hash that is the same for equal requests: workflow, inputs as given, output.
 
-    Its sinks do not count: whoever sends a request again may have signed their URLs again.
+    Its sinks do not count: a client that repeats a request may have signed their URLs again.
     """
     given = [(each.name, each.items) for each in media]
     work = submit.prompt if submit.workflow is UNSET else submit.workflow

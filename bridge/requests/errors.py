@@ -18,9 +18,9 @@ def refusal(error: Exception, transaction: Transaction | UnsetType, request: str
     """Return the answer to a request that an error ended; log it unless the sender caused it.
 
     `request` names it in the log. A defect must cost the one request that met it, not the bridge:
-    it would come again. What a defect says may be of this machine, such as a path: that is for the
-    log alone. Raises Fenced: that request is another bridge's now, to which the broker delivers it
-    again, since it is not acknowledged here.
+    it would come again. The text of a defect may name things of this machine, such as paths: only
+    the log gets it. Raises Fenced: the request is not acknowledged here, so that the broker
+    delivers it to the bridge that took over.
     """
     if isinstance(error, Fenced):
         raise error

@@ -1,7 +1,7 @@
-"""The request handler: where every adapter hands in its requests.
+"""The request handler, which receives the requests of every adapter.
 
-A request is decoded, bound to its workflow and written to the journal before it is answered. What
-is refused is answered with an error and changes nothing.
+A request is decoded, bound to its workflow and written to the journal before it is answered. A
+refused request is answered with an error and changes nothing.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class RequestHandler:
         processor: ProcessorTime,
         retained: Callable[[], Mapping[str, Retained]],
     ) -> None:
-        """`retained` returns what the bridge retains for everybody, by topic below the base."""
+        """`retained` returns the bridge's retained messages, by topic below the base."""
         self._admission = admission
         self._sets = sets
         self._uploads = uploads
@@ -91,7 +91,7 @@ class RequestHandler:
         self._retained = retained
 
     async def handle(self, context: RequestContext, respond: Respond) -> None:
-        """Carry out a request, and answer it exactly once, whatever it is; a flood not at all."""
+        """Execute a request and answer it exactly once, but a flood not at all."""
         transaction: Transaction | UnsetType = requests.correlated(context.correlation)
         read = False
         try:
@@ -150,11 +150,11 @@ class RequestHandler:
         self._rate_limiter.know(clients)
 
     def knows(self, client: str) -> bool:
-        """True if a client is one that the bridge has had to do with."""
+        """True if the bridge knows a client from earlier requests."""
         return self._rate_limiter.knows(client)
 
     def refuse(self, context: RequestContext, error: BridgeError, respond: Respond) -> None:
-        """Answer what an adapter does not let in; it counts as a request."""
+        """Answer a request that an adapter refuses with `error`; it counts for the rate."""
         try:
             self._rate_limiter.count(context.client)
         except Flood:
@@ -165,7 +165,7 @@ class RequestHandler:
         respond(Answer(error=error, transaction=transaction))
 
     async def _upload(self, context: RequestContext) -> UploadReport:
-        """Take an upload: whole, or its beginning, a part, or its end."""
+        """Handle an upload: whole, or its beginning, a part, or its end."""
         client, upload = context.client, context.upload or ""
         if context.fin:
             return await self._uploads.finish(client, upload)

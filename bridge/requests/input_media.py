@@ -1,4 +1,4 @@
-"""Media that requests bring or name: what is here is taken at once, the rest is waited for."""
+"""The media inputs of requests: stored or sent bytes are taken at once, others are waited for."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class InputMedia:
         return media, new
 
     def check_sum(self, media: Iterable[MediaInput]) -> None:
-        """Raise TooLarge where the media of one job unpack to too much together."""
+        """Raise TooLarge if the media of one job are too large together once unpacked."""
         self._dependencies.bounds.check_sum(item for each in media for item in each.items)
 
     def check_room(self, client: str) -> None:
-        """Raise Busy for a client whose files take long to look at, while some of them wait."""
+        """Raise Busy for a client whose files take long to measure, while some of them wait."""
         self._dependencies.bounds.check_room(client)
 
     async def take_one(self, client: str, each: BoundMedia, new: dict[str, bytes]) -> MediaInput:

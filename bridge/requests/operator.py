@@ -1,7 +1,7 @@
 """The operator's commands: to the ComfyUIs, the queue and the bridge itself.
 
-The broker decides who may send them: everybody who may publish on `bridge/request/`. A command is
-answered as soon as it was accepted, not when it is done: a job that is to finish may take long.
+The broker decides who may send them: all who may publish below `bridge/request/`. A command is
+answered when it is accepted, not when it is done: a running job that it waits for may take long.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Updating(Protocol):
 class Operator:
     """Executes commands. `reload` reads the workflows again, `health` returns the state of all.
 
-    `pause_changed` is called once the queue was paused or resumed. `elsewhere` returns the jobs
+    `pause_changed` is called after the queue was paused or resumed. `elsewhere` returns the jobs
     that other bridges of a group have, which `queue/list` shows as well. Without `updates` none are
     looked for. `is_away` is asked of a ComfyUI that is not one of `instances`: whether it is that
     of another bridge, which is gone.

@@ -111,7 +111,7 @@ class Permissions:
             )
 
     def check_topic(self, client: str, name: str, topic: str) -> None:
-        """Check that a client may have a topic's last message as its input `name`."""
+        """Check that a client may use a topic's last message as its input `name`."""
         allowed = self.of(client).input_topics
         if not any(matches(each, topic) for each in allowed):
             raise Forbidden(

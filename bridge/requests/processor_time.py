@@ -1,8 +1,8 @@
 """The cost of each verb in processor time, and each client's budget of it. Pure.
 
-A request costs about as much as another of its verb (`COSTS`), and what takes longer is measured:
-making a picture smaller, reading what media unpack to. Whoever has spent more than its share is
-refused what costs much, but not what costs little.
+A request has the cost of its verb (`COSTS`); longer work is measured: making a picture smaller,
+measuring media. A client that has spent more than its share is refused expensive requests, but not
+cheap ones.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _DEAR = frozenset(("submit", RUN, "list", "workflows"))
 
 
 class _Spent(Struct):
-    """A client's budget; `works` is how many works for it are under way."""
+    """A client's budget; `works` is the number of works in progress for it."""
 
     seconds: TokenBucket
     works: int = 0
@@ -64,7 +64,7 @@ class ProcessorTime:
         self._of(client).seconds.take(self._clock(), seconds)
 
     def request(self, client: str, verb: str, size: int = 0) -> None:
-        """Spend what a verb with `size` bytes costs. Raises QuotaExceeded for a dear one."""
+        """Spend the cost of a verb with `size` bytes. Raises QuotaExceeded for an expensive one."""
         if verb in _DEAR:
             self.check(client)
         self.spend(client, COSTS.get(verb, 0.0) + BYTE * size)
@@ -82,9 +82,9 @@ class ProcessorTime:
             )
 
     def begin(self, client: str) -> None:
-        """Begin a work of some length for a client; call `end` after it.
+        """Begin a longer work for a client; call `end` after it.
 
-        Raises QuotaExceeded, and Busy where too many are under way.
+        Raises QuotaExceeded, and Busy if too many are in progress.
         """
         self.check(client)
         spent = self._of(client)
@@ -97,7 +97,7 @@ class ProcessorTime:
         self._works += 1
 
     def end(self, client: str, seconds: float) -> None:
-        """End a work that took so long."""
+        """End a work that took `seconds`."""
         spent = self._of(client)
         spent.works = max(0, spent.works - 1)
         self._works -= 1

@@ -1,4 +1,4 @@
-"""The limit of requests that each client may send in a time, and all new ones together. Pure.
+"""Limits the rate of requests of each client, and of all new clients together. Pure.
 
 On a broker where names are free, a flood may have a new name in each message, and each of them
 would be within its rate. So clients that the bridge does not know yet share a rate, and a name that
@@ -27,7 +27,7 @@ _NEW_BURST_S = 1.0
 
 
 class Flood(QuotaExceeded):
-    """So far above the rate that not even a refusal is worth its answer."""
+    """A request so far above the rate that it gets no answer, not even a refusal."""
 
 
 class _Allowance(Struct, frozen=True):
@@ -52,9 +52,9 @@ class RateLimiter:
         new_per_s: float = NEW_PER_S,
         listed: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`per_s` returns a client's rate, `listed` whether it is the operator's, and never new.
+        """`per_s` returns a client's rate; `listed`: the operator named it, so it is never new.
 
-        `new_per_s` is how many clients may be new in a second.
+        `new_per_s` is how many new clients are accepted in a second.
         """
         self._per_s = per_s
         self._clock = clock
@@ -90,8 +90,8 @@ class RateLimiter:
     def count(self, client: str) -> None:
         """Count a request.
 
-        Raises QuotaExceeded, with `retry_after_s`; Flood once that was answered as often as
-        requests would have been granted.
+        Raises QuotaExceeded, with `retry_after_s`; Flood when as many refusals were answered as
+        requests would have been allowed.
         """
         now = self._clock()
         if not self.knows(client):

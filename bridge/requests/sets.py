@@ -1,7 +1,7 @@
 """Requests for sets, and about them.
 
-A set is accepted as a whole, or not at all: what each of its jobs takes is bound to the workflow
-and checked before the journal has it. Its jobs are made by `bridge.jobs.sets.driver`.
+A set is accepted as a whole, or not at all: the inputs of all its jobs are bound to the workflow
+and checked before it is written. Its jobs are made by `bridge.jobs.sets.driver`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class SetRequests:
         return self._admitting.setdefault(client, asyncio.Lock())
 
     async def admit(self, submission: Submission, respond: Respond) -> None:
-        """Accept a set and answer, or answer with what became of it before. Raises BridgeError."""
+        """Accept a set and answer; a known set is answered as it is now. Raises BridgeError."""
         submit = submission.submit
         key = Key(submission.client, or_none(submit.set_id) or uuid.uuid4().hex[:16])
         async with self._alone(submission.client):
@@ -158,7 +158,7 @@ class SetRequests:
             )
 
     async def _bound(self, submission: Submission) -> _Bound:
-        """Bind all that the set's jobs take. Raises BridgeError for the first that cannot be."""
+        """Bind the inputs of all the set's jobs. Raises BridgeError for the first that fails."""
         client, submit = submission.client, submission.submit
         workflow = self._admission.workflow(submission)
         field = "each" if submit.grid is UNSET else "grid"
@@ -249,9 +249,9 @@ class _Bound(msgspec.Struct, frozen=True):
 
 
 class _Draws:
-    """Random numbers that can be drawn again: a grid has the same seed where it varies none.
+    """Random numbers that repeat: all jobs of a grid have the same seed unless the grid varies it.
 
-    Those between the same bounds are had again in their order, whatever else is drawn.
+    Numbers between the same bounds repeat in their order, whatever else is drawn.
     """
 
     def __init__(self) -> None:
@@ -384,7 +384,7 @@ class _Binder:
 
 
 def _resolved(plan: Plan) -> Plan:
-    """Return the inputs of a plan, and nothing else of it."""
+    """Return only the inputs of a plan."""
     return Plan({}, plan.inputs, {}, [], plan.media)
 
 

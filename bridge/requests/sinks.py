@@ -32,7 +32,7 @@ class Sinks:
     def __init__(
         self, permissions: Permissions, tables: Sequence[Sink] = (), folders: Collection[str] = ()
     ) -> None:
-        """`folders` are the names of the operator's. Raises ConfigError for a table of no use."""
+        """`folders` are the operator's, by name. Raises ConfigError for a useless table."""
         self._permissions = permissions
         self._folders = folders
         self._tables = [
@@ -58,9 +58,9 @@ class Sinks:
         )
 
     def check(self, client: str, sink: OutputSink | ResultWebhook, target: Target) -> Reach:
-        """Check that a target may be used now; returns where a request to it may reach.
+        """Check that a target may be used now; returns the addresses that it may reach.
 
-        Raises BadRequest for a folder that there is none of, and Forbidden.
+        Raises BadRequest for an unknown folder, and Forbidden.
         """
         if isinstance(target, FolderTarget) and target.name not in self._folders:
             raise BadRequest(
@@ -129,7 +129,7 @@ class Sinks:
 
 
 def check_folder(folder: SinkFolder) -> None:
-    """Raise ConfigError for a template of names that may lead out of the folder."""
+    """Raise ConfigError for a name template that may lead out of the folder."""
     try:
         targets.check_file(folder.file, "file")
     except BridgeError as error:
@@ -141,7 +141,7 @@ def _named(globs: Sequence[str], name: str) -> bool:
 
 
 def _once(given: list[T]) -> list[T]:
-    """Return a list without what is in it a second time."""
+    """Return a list without repeated items."""
     found: list[T] = []
     for each in given:
         if each not in found:

@@ -1,7 +1,7 @@
-"""Images made smaller for those who fetch them so: the gallery of a page, most often.
+"""Makes images smaller for clients that ask for that, such as the page's gallery.
 
 They are made in the worker process, and remembered for a while: a thumbnail is fetched again and
-again, and a larger one in several parts. What making one takes is spent from its client's budget of
+again, and a larger one in several parts. Its cost is taken from the client's budget of
 processor time.
 """
 
@@ -50,10 +50,10 @@ class Thumbnails:
     async def get(
         self, client: str, stored: Stored, width: int, waits: Callable[[], None] = lambda: None
     ) -> Stored:
-        """Return an image at most `width` pixels wide, as WebP, and what is none as it is.
+        """Return an image at most `width` pixels wide, as WebP; other bytes unchanged.
 
         `waits` is called before this waits for one to be made. Raises ExecutionError if it
-        cannot be decoded, QuotaExceeded and Busy where the client asks for too much.
+        cannot be decoded, QuotaExceeded and Busy if the client asks for too much.
         """
         if not stored.content_type.startswith("image/"):
             return stored

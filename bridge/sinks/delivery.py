@@ -66,7 +66,7 @@ class Deliveries:
         within_s: float,
         max_topic: int = 16 * 1024 * 1024,
     ) -> None:
-        """`within_s`: no attempt begins later than that after the first.
+        """`within_s`: no attempt begins more than this many seconds after the first.
 
         `max_topic` bounds the bytes of an output for a topic: it has to be in memory whole.
         """
@@ -86,9 +86,9 @@ class Deliveries:
         return self._under_way[client]
 
     async def deliver(self, job: Job, outputs: Sequence[OutputInfo]) -> list[Delivered]:
-        """Bring outputs to all sinks of their job; returns what became of each.
+        """Deliver outputs to all sinks of their job; returns the outcome of each.
 
-        Never raises for what a sink does. Cancelling it stops what is under way.
+        Never raises for a sink's failure. Cancelling this stops the deliveries.
         """
         client = job.key.client
         self._under_way[client] += 1
@@ -152,7 +152,7 @@ class Deliveries:
         return Delivered(output=info.index, url=shown)
 
     async def _tried(self, work: Callable[[], Awaitable[None]], shown: str) -> None:
-        """Try until it holds. Raises BridgeError."""
+        """Try until it succeeds or is given up. Raises BridgeError."""
         attempts = 0
         asked_s: float | None = None
 
@@ -194,7 +194,7 @@ class Deliveries:
         info: OutputInfo,
         values: Mapping[str, str],
     ) -> tuple[str, Callable[[], Awaitable[None]]]:
-        """Return where an output goes, and what brings it there."""
+        """Return the place that an output goes to, and the function that delivers it."""
 
         def source() -> AsyncIterator[bytes]:
             return self._read(info.sha256, info.size)
@@ -254,7 +254,7 @@ def _lacking(sink: OutputSink, count: int) -> Delivered:
 
 
 def _passes(error: BaseException) -> bool:
-    """True if another attempt may go better; not where the bytes to send are gone."""
+    """True if another attempt may succeed; False if the bytes to send are gone."""
     if isinstance(error, DeliveryRefused):
         return error.passes
     if isinstance(error, FileNotFoundError):

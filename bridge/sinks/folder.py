@@ -33,7 +33,7 @@ class FolderWriter:
     async def write(self, folder: Path, name: str, source: Source) -> None:
         """Write a file of that path below the folder.
 
-        Raises OSError, TimeoutError where the folder hangs, and Forbidden where a link leads out of
+        Raises OSError, TimeoutError if the folder hangs, and Forbidden if a link leads out of
         it. Cancelling it leaves no file.
         """
         stack = ExitStack()

@@ -1,4 +1,4 @@
-"""The schedule of retries: of what, when, and for how long. Pure: times are seconds."""
+"""Decides what is retried, when, and for how long. Pure: times are seconds."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 def longest(size: int, within_s: float) -> float:
-    """Return for how long one output may be on its way, all attempts together.
+    """Return the longest time of one output's delivery, all attempts together.
 
     The last one may begin late, after a pause.
     """
@@ -77,9 +77,9 @@ def longest(size: int, within_s: float) -> float:
 
 
 def next_attempt(attempts: int, status: int | None) -> float | None:
-    """Return after how long a webhook is sent again, of which so many attempts failed.
+    """Return the pause before a webhook is sent again, after `attempts` failures.
 
-    None if it is given up: there were enough, or the receiver says that it is gone for good.
+    None if it is given up: after enough attempts, or if the receiver answers `gone`.
     `status` is the last answer's, None if there was none.
     """
     if status == _GONE or attempts > len(PAUSES_S):

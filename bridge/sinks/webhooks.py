@@ -1,4 +1,4 @@
-"""Webhooks: results that the journal holds for somebody, until they have them or it is given up.
+"""Webhooks: results that the journal keeps for a receiver until it has them, or is given up.
 
 A webhook is written down with the result that it is about, in one transaction, so that no kill
 loses it. It is sent again with longer and longer pauses; the receiver knows it again by its id.
@@ -68,7 +68,7 @@ class WebhookSender:
         journal.webhooks.on_new = self._wake.set
 
     async def run(self) -> None:
-        """Send what is due, until cancelled."""
+        """Send due webhooks, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._wake.clear()
@@ -80,7 +80,7 @@ class WebhookSender:
                 await wait_set(self._wake, pause_s)
 
     async def _send_due(self, tasks: asyncio.TaskGroup) -> float:
-        """Begin with what is due; returns after how long to look again."""
+        """Begin to send due webhooks; returns the seconds until the next look."""
         if not self._ours():
             return LOOK_AGAIN_S
         now = self._journal.clock.now()
