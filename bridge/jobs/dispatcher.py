@@ -425,7 +425,8 @@ class Dispatcher:
     async def _claim(self, effect: effects.Claim) -> None:
         key = effect.key
         job = self._job(key)
-        if await until_on_disk(lambda: self._journal.claim(job)):
+        take_plan = self._runner.wanted_plan(key)
+        if await until_on_disk(lambda: self._journal.claim(job, take_plan)):
             self.handle(events.Claimed(key, job.attempt, job.prompt_id))
         else:
             self.handle(events.ClaimLost(key))

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -97,6 +98,11 @@ class Runner:
         """Keep a job's plan in memory until it starts, if there is room."""
         if len(self._plans) < _PLANS_AT_HAND:
             self._plans[key] = plan
+
+    def wanted_plan(self, key: Key) -> Callable[[Plan], None] | None:
+        """Return what keeps the plan of a job that is to start, None if that is there."""
+        to_start = self._core.book.entries[key].withdrawn is None
+        return partial(self.keep_at_hand, key) if to_start and key not in self._plans else None
 
     def attempt_at(self, key: Key) -> Attempt | None:
         """Return the attempt at a job that is under way, or whose outcome is being written."""

@@ -178,6 +178,26 @@ async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
             await state_is(one.journal, job.key, "queued")
 
 
+async def test_a_job_of_another_bridge_starts_by_the_plan_that_came_with_its_claim(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    comfyui = SteeredComfyUI()
+    with postgresql.database() as address:
+        async with member(address, tmp_path, comfyui=comfyui) as one:
+
+            async def plan(_: Key) -> NoReturn:
+                raise AssertionError("read for itself")
+
+            monkeypatch.setattr(one.journal, "plan", plan)
+            other = journal_members.Member(address, "two")
+            await other.journal.open()
+            await other.join()
+            await other.accept()
+            async with asyncio.timeout(PATIENCE_S):
+                await comfyui.began.get()
+            await other.journal.close()
+
+
 async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_was_missed(
     postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -416,11 +416,11 @@ DROP_UNUSED_BLOB = _sql("DELETE FROM blobs WHERE sha256 = ? AND NOT ([used])")
 
 # Several bridges: whose a job is.
 
-# Nothing where another bridge has it, or it has ended.
+# Nothing where another bridge has it, or it has ended. The plan too, if the last parameter is 1.
 CLAIM = """
     UPDATE jobs SET owner = ?
     WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)
-    RETURNING attempt, prompt_id"""
+    RETURNING attempt, prompt_id, CASE WHEN ? THEN plan END"""
 SEIZE = "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?"
 ASK_TO_CANCEL = "UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?"
 UNOWNED = _sql("""

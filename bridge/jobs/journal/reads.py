@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import get_args
 
-import msgspec
-
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
 from bridge.jobs.backlog import Backlog
@@ -14,13 +12,11 @@ from bridge.jobs.database import Transaction
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import backlog, queries, touched
 from bridge.jobs.journal.base import Base, any_of
-from bridge.jobs.journal.rows import KeptUpload, Record, Stored
+from bridge.jobs.journal.rows import KeptUpload, Record, Stored, decode_plan
 from bridge.jobs.queue import Key
 
 # Others' works come in between.
 FILES_AT_ONCE = 5000
-
-_decode_plan = msgspec.json.Decoder(Plan).decode
 
 
 class Reads(Base):
@@ -44,7 +40,7 @@ class Reads(Base):
         row = await self._row(queries.PLAN, key)
         if row is None or row[0] is None:
             raise UnknownJob(f"the plan of job {key.job_id!r} is not kept", job_id=key.job_id)
-        return _decode_plan(row[0])
+        return decode_plan(row[0])
 
     async def get(self, key: Key) -> Record:
         """A client's job. Raises UnknownJob."""

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct
 
-from bridge.jobs.job import Envelope, Job
+from bridge.jobs.job import Envelope, Job, Plan
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 
 decode_envelope = msgspec.json.Decoder(Envelope).decode
+decode_plan = msgspec.json.Decoder(Plan).decode
 
 
 class Record(Struct, frozen=True):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bridge.contract.messages import State
 from bridge.jobs import state as transitions
 from bridge.jobs.database import SURE, Steps, Transaction
-from bridge.jobs.job import Job
-from bridge.jobs.journal import acceptance, membership, queries, touched
+from bridge.jobs.job import Job, Plan
+from bridge.jobs.journal import acceptance, membership, queries, rows, touched
 from bridge.jobs.journal.base import ASK_NODES, CHANNEL, Base, Notice, any_of
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.journal.rows import Record
@@ -104,16 +104,18 @@ class Shared(Base):
         """Ask the other bridges to look which nodes their ComfyUIs have."""
         await self._database.run(lambda db: self._notify(db, ASK_NODES), touched.OFFERS)
 
-    async def claim(self, job: Job) -> bool:
+    async def claim(self, job: Job, take_plan: Callable[[Plan], None] | None = None) -> bool:
         """Take a job before it is run or concluded; False if another bridge has it, or it ended.
 
-        What another bridge may have changed of it is brought up to date.
+        What another bridge may have changed of it is brought up to date. `take_plan` is called with
+        its plan, if that was read on the way.
         """
         if self._life is None:
             return True
+        with_plan = int(take_plan is not None)
 
         def work(db: Transaction) -> Steps[Any]:
-            claimed = db.execute(queries.CLAIM, (self._life, *job.key, self._life))
+            claimed = db.execute(queries.CLAIM, (self._life, *job.key, self._life, with_plan))
             yield SURE
             row = claimed.fetchone()
             if row is not None:
@@ -123,7 +125,9 @@ class Shared(Base):
         row = await self._database.run_stepped(work, touched.client(job.key.client))
         if row is None:
             return False
-        job.attempt, job.prompt_id = row
+        job.attempt, job.prompt_id, plan = row
+        if take_plan is not None and plan is not None:
+            take_plan(rows.decode_plan(plan))
         return True
 
     async def seize(self, key: Key) -> Job | State | None:
