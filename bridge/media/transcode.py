@@ -76,11 +76,10 @@ class Transcoder:
     def __init__(
         self,
         *,
-        max_workers: int = MAX_WORKERS,
         timeout_s: float = TIMEOUT_S,
         idle_s: float = IDLE_S,
     ) -> None:
-        self._slots = asyncio.Semaphore(max_workers)
+        self._slots = asyncio.Semaphore(MAX_WORKERS)
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._idle: dict[_Worker, asyncio.Task[None]] = {}
