@@ -76,7 +76,8 @@ ALLOWED: dict[str, tuple[int, str]] = {
         "whether Home Assistant made an entity just now",
     ),
     "custom_components/comfy2mqtt/media_source.py": (1, "the order of pictures that are shown"),
-    "custom_components/comfy2mqtt/hub.py": (2, "when a picture came, shown"),
+    "custom_components/comfy2mqtt/hub.py": (1, "since when a display shows a picture, shown"),
+    "custom_components/comfy2mqtt/results.py": (1, "when a picture came, shown"),
 }
 OF_THE_DATABASE: dict[str, tuple[int, str]] = {
     "bridge/jobs/journal/queries.py": (3, "leases: `membership` undoes what was done to the clock"),

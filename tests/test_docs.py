@@ -45,6 +45,12 @@ def _anchors(page: Path) -> set[str]:
     return {each.replace(" ", "-") for each in words}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_merge_is_left_unfinished(page: Path) -> None:
+    marks = re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", page.read_text(), re.MULTILINE)
+    assert marks == []
+
+
 def test_indexes_that_are_built_before_an_upgrade_are_those_that_it_would_build() -> None:
     page = (ROOT / "docs" / "upgrading.md").read_text()
     indexes = [each for each in ADDED if each.startswith("CREATE INDEX IF NOT EXISTS")]

@@ -130,6 +130,7 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     `mqtt` is the version that it speaks with the broker. Over 3.1.1 nothing comes that properties
     alone carry: content types, Response Topics, expiry. `restrictions` are what the broker does not
     offer: a sentence by a stable word, such as `retain`, `qos`, `session`; docs/brokers.md has all.
+    `page` is where a browser finds the page: the setting `public_url`.
     """
 
     name: str
@@ -140,6 +141,7 @@ class BridgeInfo(Struct, frozen=True, kw_only=True):
     isolation: Isolation
     mqtt: Literal["5", "3.1.1"] = "5"
     restrictions: dict[str, str] | UnsetType = UNSET
+    page: str | UnsetType = UNSET
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -105,6 +105,7 @@ class BridgeInfoPublisher:
             isolation="unknown",
             mqtt=connection.version,
             restrictions=dict(self._restrictions) or UNSET,
+            page=or_unset(config.public_url),
         )
         self._retained.info(self._info)
 

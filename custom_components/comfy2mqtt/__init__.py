@@ -21,7 +21,7 @@ from homeassistant.helpers.typing import ConfigType
 from . import actions, automations, card, issues, media_source
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
 from .devices import device, follow_discovery, follow_workflows
-from .hub import WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .protocol.messages import RefusedError
 from .protocol.topics import Topics
 from .requests import error_text, failure, mqtt_is_there
@@ -62,6 +62,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
     follow_workflows(hass, entry)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     entry.async_on_unload(hub.listen(WORKFLOWS, lambda: follow_workflows(hass, entry)))
+    # What the bridge says of itself may be another thing once it was restarted.
+    entry.async_on_unload(hub.listen(AVAILABILITY, lambda: device(hass, entry, None)))
     entry.async_on_unload(await actions.follow(hass, entry))
     entry.async_on_unload(automations.follow(hass, entry))
     entry.async_on_unload(issues.follow(hass, entry))
@@ -71,19 +73,18 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
 
 
 def _made_of(entry: Comfy2MQTTConfigEntry) -> tuple[Any, ...]:
-    """Return what an entry is set up from."""
-    return entry.title, dict(entry.data), dict(entry.subentries)
+    """Return what an entry is set up from; AI tasks come and go while it is loaded."""
+    return entry.title, dict(entry.data)
 
 
 async def _updated(
     before: tuple[Any, ...], hass: HomeAssistant, entry: Comfy2MQTTConfigEntry
 ) -> None:
-    """Reload if an AI task was added, changed or removed, or the bridge was.
-
-    Home Assistant also notes at an entry how it was found. Whoever waits for a job is kept then.
-    """
+    """Reload if it is another bridge now; for anything else whoever waits for a job is kept."""
     if _made_of(entry) != before:
         await hass.config_entries.async_reload(entry.entry_id)
+    else:
+        entry.runtime_data.tasks_changed()
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> bool:

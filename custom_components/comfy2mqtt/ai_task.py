@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import probatio as vol
 from homeassistant.components import ai_task, conversation
 from homeassistant.config_entries import ConfigSubentry
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import entity_registry
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util.json import json_loads
 
@@ -21,7 +23,7 @@ from .const import (
     SUBENTRY_AI_TASK,
 )
 from .devices import TASK, HubEntity
-from .hub import WORKFLOWS, Comfy2MQTTConfigEntry
+from .hub import TASKS, WORKFLOWS, Comfy2MQTTConfigEntry
 from .media import read_file
 from .protocol.definitions import IMAGE, MEDIA, TEXT, Workflow
 from .protocol.messages import Output, RefusedError, Result
@@ -37,12 +39,18 @@ async def async_setup_entry(
     entry: Comfy2MQTTConfigEntry,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an entity for each workflow that was picked."""
-    for subentry in entry.subentries.values():
-        if subentry.subentry_type == SUBENTRY_AI_TASK:
-            async_add_entities(
-                [WorkflowTask(entry, subentry)], config_subentry_id=subentry.subentry_id
-            )
+    """Add an entity for each workflow that was picked, now or later."""
+    known: set[str] = set()
+
+    @callback
+    def add() -> None:
+        for subentry_id, subentry in entry.subentries.items():
+            if subentry.subentry_type == SUBENTRY_AI_TASK and subentry_id not in known:
+                known.add(subentry_id)
+                async_add_entities([WorkflowTask(entry, subentry)], config_subentry_id=subentry_id)
+
+    add()
+    entry.async_on_unload(entry.runtime_data.listen(TASKS, add))
 
 
 class WorkflowTask(HubEntity, ai_task.AITaskEntity):
@@ -51,7 +59,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
     _attr_translation_key = "task"
 
     def __init__(self, entry: Comfy2MQTTConfigEntry, subentry: ConfigSubentry) -> None:
-        self._options = subentry.data
+        self._subentry = subentry
         super().__init__(entry, f"{TASK}{subentry.subentry_id}", subentry.data[CONF_WORKFLOW])
         self._attr_name = subentry.title
         self._attr_supported_features = self._features()
@@ -73,9 +81,26 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
         return self.hub.workflows.get(self._options[CONF_WORKFLOW])
 
     async def async_added_to_hass(self) -> None:
-        """Follow what the workflow can do: its file may be changed at any time."""
+        """Follow what the workflow can do, and what of it is fixed: both may change at any time."""
         await super().async_added_to_hass()
         self.async_on_remove(self.hub.listen(WORKFLOWS, self._changed))
+        self.async_on_remove(self.hub.listen(TASKS, self._reconfigured))
+
+    @property
+    def _options(self) -> Mapping[str, Any]:
+        # Home Assistant changes the subentry itself.
+        return self._subentry.data
+
+    @callback
+    def _reconfigured(self) -> None:
+        """Take another name and other options; Home Assistant itself removes what is gone."""
+        title = self._subentry.title
+        if self._subentry.subentry_id not in self._entry.subentries or title == self._attr_name:
+            return
+        self._attr_name = title
+        registry = entity_registry.async_get(self.hass)
+        registry.async_update_entity(self.entity_id, original_name=title)
+        self.async_write_ha_state()
 
     def _changed(self) -> None:
         if self._definition() is not None:

@@ -87,6 +87,7 @@ def _own_device(
         manufacturer=MAKER,
         model=model,
         sw_version=version,
+        configuration_url=None if hub.info is None else hub.info.page,
         entry_type=dr.DeviceEntryType.SERVICE,
     )
     if workflow is not None:

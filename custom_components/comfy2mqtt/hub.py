@@ -1,7 +1,7 @@
 """One bridge, as Home Assistant has it: by Home Assistant's own MQTT connection.
 
-Each job has an id of ours, so that its request may be sent again until it is answered. What was
-missed while either side was away is listed and then acknowledged.
+Each job has an id of ours, so that its request may be sent again until it is answered. What comes
+of its results is in `results`.
 
 All methods and callbacks run in Home Assistant's event loop.
 """
@@ -9,7 +9,8 @@ All methods and callbacks run in Home Assistant's event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -17,13 +18,11 @@ from homeassistant.components import mqtt
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
 from .protocol.automation_events import Standing, standing
 from .protocol.definitions import MalformedError, Workflow, read_choices, read_object, read_workflow
-from .protocol.ledger import Ledger
 from .protocol.messages import (
     OUTCOMES,
     Health,
@@ -33,22 +32,24 @@ from .protocol.messages import (
     Result,
     read_health,
     read_info,
+    read_listed,
     read_result,
 )
 from .protocol.pictures import Picture, Shown
 from .protocol.topics import Topics
 from .requests import SILENCE, Media, Requests, end, failure
+from .results import PAGE, Results
 
 # How long the first messages of a bridge may take: the broker has them retained.
 READY_S = 10.0
 # How much longer than its own limits a job is waited for.
 MARGIN_S = 30.0
-_PAGE = 100
-_STORE_VERSION = 1
-_SAVE_DELAY_S = 10.0
+# How often it is asked whether a job has ended that somebody waits for: its result comes by itself,
+# unless the broker does not take it.
+LOOK_S = 60.0
 
 # What listeners can listen to.
-AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, HEALTH, RESULTS, ENDED = (
+AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, HEALTH, RESULTS, TASKS, ENDED = (
     "availability",
     "workflows",
     "choices",
@@ -56,6 +57,7 @@ AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, HEALTH, RESULTS, ENDED = (
     "displays",
     "health",
     "results",
+    "tasks",
     # The hub itself, once: whoever outlives it looks for the next one.
     "ended",
 )
@@ -78,18 +80,20 @@ class Hub:
         self.choices: dict[str, list[str]] = {}
         self.comfyui: dict[str, dict[str, Any]] = {}
         self.displays: dict[str, Shown] = {}
-        self.pictures: dict[str, Picture] = {}
         self.running: set[str] = set()
-        # Results, and whether each is history, until automations can listen.
-        self._unreported: list[tuple[Result, bool]] | None = []
-        self._ledger = Ledger()
-        self._is_new = True
-        self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
         self._ready = asyncio.Event()
         self._requests = Requests(hass, topics, lambda: self.is_available)
-        self._results: dict[str, asyncio.Future[Result]] = {}
-        self._catching_up = asyncio.Lock()
-        self._listeners: dict[str, list[Callable[..., None]]] = {}
+        self._results = Results(
+            hass,
+            topics,
+            store_id,
+            ask=self.ask,
+            spawn=self._spawn,
+            came=self._follow,
+            tell=partial(self._notify, RESULTS),
+        )
+        self._awaited: dict[str, asyncio.Future[Result]] = {}
+        self._listeners: dict[str, list[Callable[..., object]]] = {}
         self._stops: list[CALLBACK_TYPE] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -101,18 +105,10 @@ class Hub:
         Raises TimeoutError without a bridge, RefusedError and HomeAssistantError where it does not
         answer in our name.
         """
-        kept = await self._store.async_load()
-        whose = (self.topics.base, self.topics.client)
-        # Another bridge, and the same one for another client, has numbers of its own.
-        if kept is not None and (kept.get("base", whose[0]), kept.get("client", whose[1])) == whose:
-            self._is_new = False
-            self._ledger = Ledger(int(kept.get("after", 0)), kept.get("last"))
-            self.pictures = {
-                name: Picture(**picture) for name, picture in kept.get("pictures", {}).items()
-            }
+        await self._results.load()
         await self._subscribe()
         # What is retained has come before an answer does.
-        await self._catch_up()
+        await self._results.catch_up()
         self.is_settled = True
 
     async def attempt(self) -> None:
@@ -146,7 +142,7 @@ class Hub:
         """Leave, and keep what has to be known at the next start."""
         self.leave()
         if self.is_settled:
-            await self._store.async_save(self._kept())
+            await self._results.save()
 
     @callback
     def leave(self) -> None:
@@ -157,13 +153,18 @@ class Hub:
         for task in self._tasks:
             task.cancel()
         self._requests.stop()
-        for result in self._results.values():
+        for result in self._awaited.values():
             end(result)
         self._notify(ENDED)
 
     async def remove(self) -> None:
         """Remove what was kept on disk."""
-        await self._store.async_remove()
+        await self._results.remove()
+
+    @property
+    def pictures(self) -> Mapping[str, Picture]:
+        """The last picture of each workflow."""
+        return self._results.pictures
 
     @property
     def is_available(self) -> bool:
@@ -176,7 +177,7 @@ class Hub:
         return standing(self.comfyui.values(), is_online=self.is_available)
 
     @callback
-    def listen(self, what: str, listener: Callable[..., None]) -> CALLBACK_TYPE:
+    def listen(self, what: str, listener: Callable[..., object]) -> CALLBACK_TYPE:
         """Call `listener` at each change of `what`; return what ends that."""
         listeners = self._listeners.setdefault(what, [])
         listeners.append(listener)
@@ -234,11 +235,10 @@ class Hub:
         refused, HomeAssistantError where there is no result. Whoever cancels this cancels the job.
         """
         job_id = await self.submit(workflow, inputs, timeout_s=timeout_s, priority=priority)
-        result = self._results.setdefault(job_id, self._hass.loop.create_future())
         limit = None if timeout_s is None else 2 * timeout_s + MARGIN_S
         try:
             async with asyncio.timeout(limit):
-                return await asyncio.shield(result)
+                return await self._end_of(job_id)
         except TimeoutError:
             self._spawn(self._cancel_quietly(job_id))
             raise failure("timed_out", workflow=workflow, job_id=job_id) from None
@@ -246,8 +246,24 @@ class Hub:
             self._spawn(self._cancel_quietly(job_id))
             raise
         finally:
-            self._results.pop(job_id, None)
+            self._awaited.pop(job_id, None)
             self.running.discard(job_id)
+
+    async def _end_of(self, job_id: str) -> Result:
+        """Return the result of a job that is followed. Raises RefusedError for one that is gone."""
+        awaited = self._awaited.setdefault(job_id, self._hass.loop.create_future())
+        while not (await asyncio.wait((awaited,), timeout=LOOK_S))[0]:
+            try:
+                found = await self.result_of(job_id)
+            except RefusedError as error:
+                if error.code == "unknown_job":
+                    raise
+            except HomeAssistantError as error:
+                LOGGER.debug("job %s cannot be asked for: %s", job_id, error)
+            else:
+                if found is not None:
+                    self._results.take(found)
+        return awaited.result()
 
     @staticmethod
     def new_job() -> str:
@@ -272,7 +288,7 @@ class Hub:
         job_id = job_id or self.new_job()
         values = {name: await self._requests.sendable(value) for name, value in inputs.items()}
         if follow:
-            self._results[job_id] = self._hass.loop.create_future()
+            self._awaited[job_id] = self._hass.loop.create_future()
             self.running.add(job_id)
         try:
             await self.ask(
@@ -288,7 +304,7 @@ class Hub:
                 preview=preview or None,
             )
         except BaseException as error:
-            self._results.pop(job_id, None)
+            self._awaited.pop(job_id, None)
             self.running.discard(job_id)
             if not isinstance(error, RefusedError):
                 # The broker may have the request, and nobody waits for the job any more.
@@ -311,7 +327,7 @@ class Hub:
         found: list[Mapping[str, Any]] = []
         after, more = 0, True
         while more:
-            page = await self.ask("list", after=after, peek=True, limit=_PAGE, **fields)
+            page = await self.ask("list", after=after, peek=True, limit=PAGE, **fields)
             jobs = page.get("jobs", [])
             found += jobs
             more = bool(page.get("more")) and bool(jobs)
@@ -320,47 +336,26 @@ class Hub:
 
     async def result_of(self, job_id: str) -> Result | None:
         """Return a job's result; None if it has not ended. Raises as `ask`."""
-        found = (await self.ask("status", job_id=job_id)).get("result")
-        return None if found is None else read_result(found)
+        job = await self.ask("status", job_id=job_id)
+        try:
+            return read_listed(job).result if job.get("state") in OUTCOMES else None
+        except MalformedError as error:
+            raise failure("malformed", error=error) from None
 
     # What comes.
 
     @callback
     def _take_result(self, message: mqtt.ReceiveMessage) -> None:
         result = self._read(message, read_result)
-        if result is None:
-            return
-        if result.n <= self._ledger.after:
-            # It comes a second time, or the bridge has a new journal: that is found out first.
-            self._spawn(self._catch_up_quietly())
-        self._ended(result)
-        self._acknowledge_later()
+        if result is not None:
+            self._results.take(result)
 
     @callback
-    def _ended(self, result: Result, *, is_history: bool = False) -> None:
-        """Take a result: each once, however often it comes."""
-        follower = self._results.get(result.job_id)
-        if follower is not None and not follower.done():
-            follower.set_result(result)
-        if not self._ledger.take(result.n, result.job_id):
-            return
-        picture, before = result.first("image"), self.pictures.get(result.workflow)
-        # One that was missed may be listed after a newer one has come.
-        is_newer = before is None or result.n > before.n
-        if picture is not None and is_newer:
-            self.pictures[result.workflow] = Picture(
-                result.n,
-                result.job_id,
-                picture.index,
-                picture.content_type,
-                picture.size,
-                picture.sha256,
-                dt_util.utcnow().isoformat(),
-            )
-        if self._unreported is None:
-            self._notify(RESULTS, result, is_history)
-        else:
-            self._unreported.append((result, is_history))
+    def _follow(self, result: Result) -> None:
+        """Hand a result to whoever waits for it."""
+        awaited = self._awaited.get(result.job_id)
+        if awaited is not None and not awaited.done():
+            awaited.set_result(result)
 
     @callback
     def _take_workflow(self, message: mqtt.ReceiveMessage) -> None:
@@ -423,7 +418,7 @@ class Hub:
     async def _ask_again(self) -> None:
         """Find out whether the bridge answers again, each time that it says how it is."""
         try:
-            await self._catch_up()
+            await self._results.catch_up()
         except (RefusedError, HomeAssistantError) as error:
             LOGGER.debug("%s does not answer yet: %s", self.topics.base, error)
 
@@ -444,10 +439,10 @@ class Hub:
 
     @callback
     def _interrupted(self) -> None:
-        self._ledger.interrupted()
+        self._results.interrupted()
         self._notify(AVAILABILITY)
         if self.is_settled and self.is_available:
-            self._spawn(self._catch_up_quietly())
+            self._spawn(self._results.catch_up_quietly())
 
     @callback
     def _see_whether_ready(self) -> None:
@@ -461,7 +456,7 @@ class Hub:
             LOGGER.warning("%s: %s", message.topic, error)
             return None
 
-    # What was missed.
+    # Who listens.
 
     @callback
     def report_missed(self, _hass: HomeAssistant) -> None:
@@ -469,105 +464,19 @@ class Hub:
 
         Automations listen from then on, and would miss what comes earlier.
         """
-        unreported, self._unreported = self._unreported or [], None
-        for result, is_history in unreported:
-            self._notify(RESULTS, result, is_history)
-        self._acknowledge_later()
+        self._results.report()
 
-    async def _catch_up(self) -> None:
-        """List the results since the last acknowledged one, take them, and acknowledge them."""
-        async with self._catching_up:
-            await self._begin_again_with_a_new_journal()
-            await self._list_missed()
-            await self._acknowledge()
-            self._is_new = False
-
-    async def _begin_again_with_a_new_journal(self) -> None:
-        """Forget up to where results were acknowledged, if the bridge does not know the last one.
-
-        The numbers of a new journal start at the beginning, and those of one that was restored from
-        a backup go back. A job that is forgotten since it is too old does no harm here: whatever
-        the bridge still lists is newer, or was acknowledged.
-        """
-        if self._ledger.last is None:
-            return
-        try:
-            n = int((await self.ask("status", job_id=self._ledger.last)).get("n", 0))
-        except RefusedError as error:
-            if error.code != "unknown_job":
-                raise
-            n = 0
-        if n < self._ledger.after:
-            LOGGER.info("the bridge %s has a new journal", self.topics.base)
-            self._ledger = Ledger()
-            self.pictures.clear()
-
-    async def _catch_up_quietly(self) -> None:
-        try:
-            await self._catch_up()
-        except (RefusedError, HomeAssistantError) as error:
-            LOGGER.warning("what was missed of %s cannot be listed: %s", self.topics.base, error)
-
-    async def _list_missed(self) -> None:
-        after, more = self._ledger.after, True
-        while more:
-            page = await self.ask(
-                "list", after=after, peek=True, states=list(OUTCOMES), limit=_PAGE
-            )
-            jobs = page.get("jobs", [])
-            for job in jobs:
-                found = job.get("result")
-                if found is None:
-                    continue
-                try:
-                    result = read_result(found)
-                except MalformedError as error:
-                    LOGGER.warning("job %s: %s", job.get("job_id"), error)
-                    continue
-                self._ended(result, is_history=self._is_new or bool(job.get("acked")))
-            more = bool(page.get("more")) and bool(jobs)
-            after = int(jobs[-1]["n"]) if jobs else after
-        self._ledger.listed()
-
-    def _acknowledge_later(self) -> None:
-        if self._ledger.is_whole:
-            self._spawn(self._acknowledge_quietly())
-
-    async def _acknowledge_quietly(self) -> None:
-        try:
-            await self._acknowledge()
-        except (RefusedError, HomeAssistantError) as error:
-            # It is listed again after the next interruption.
-            LOGGER.debug("results of %s are not acknowledged: %s", self.topics.base, error)
-
-    async def _acknowledge(self) -> None:
-        # If Home Assistant ends before results were reported to listeners, the bridge has to list
-        # them once more. What is history is reported to nobody.
-        is_reported = self._unreported is None or self._is_new
-        ledger = self._ledger
-        up_to = ledger.to_acknowledge() if is_reported else None
-        if up_to is not None:
-            await self.ask("ack", up_to=up_to)
-            ledger.acknowledged(up_to)
-        self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
-
-    def _kept(self) -> dict[str, Any]:
-        return {
-            "base": self.topics.base,
-            "client": self.topics.client,
-            "after": self._ledger.after,
-            "last": self._ledger.last,
-            "pictures": {name: vars(picture) for name, picture in self.pictures.items()},
-        }
-
-    # Helpers.
+    @callback
+    def tasks_changed(self) -> None:
+        """Tell the listeners of `TASKS` that a person has added, changed or removed AI tasks."""
+        self._notify(TASKS)
 
     @callback
     def _notify(self, what: str, *about: Any) -> None:
         for listener in list(self._listeners.get(what, ())):
             listener(*about)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._hass.async_create_background_task(work, f"{DOMAIN} {self.topics.base}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -15,7 +15,7 @@ from homeassistant.helpers import issue_registry as ir
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 
 from .const import CONF_WORKFLOW, CONTRACT, DOMAIN, SUBENTRY_AI_TASK
-from .hub import AVAILABILITY, COMFYUI, HEALTH, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .hub import AVAILABILITY, COMFYUI, HEALTH, TASKS, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
 from .protocol import problems
 from .protocol.problems import Problem
 
@@ -88,7 +88,7 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
             end()
 
     changed()
-    ends = [hub.listen(what, changed) for what in (AVAILABILITY, COMFYUI, HEALTH, WORKFLOWS)]
+    ends = [hub.listen(what, changed) for what in (AVAILABILITY, COMFYUI, HEALTH, TASKS, WORKFLOWS)]
     return stop
 
 

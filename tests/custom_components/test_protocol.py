@@ -13,10 +13,7 @@ import msgspec
 import pytest
 from msgspec import UNSET, Raw, UnsetType
 
-from bridge.adapters.mqtt.restrictions import restrictions
-from bridge.comfyui.errors import ComfyUIForbidden, UnexpectedAnswer
 from bridge.contract import access
-from bridge.contract import missing as contract_missing
 from bridge.contract import topics as theirs
 from bridge.contract.errors import Error, InvalidInput
 from bridge.contract.messages import (
@@ -35,56 +32,26 @@ from bridge.contract.messages import (
 )
 from bridge.contract.requests import VERBS
 from bridge.contract.retained import (
-    BridgeHealth,
     BridgeInfo,
     Choices,
     ComfyUIRelease,
     ComfyUIState,
-    Definition,
-    HookHealth,
-    InstanceState,
     Limits,
     Missing,
     MissingChoice,
-    OutputDefinition,
     UpdateStep,
 )
-from bridge.mqtt import Connack
+from tests.custom_components.samples import definition
 
 card: Any = importlib.import_module("comfy2mqtt_protocol.card")
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
 automation_events: Any = importlib.import_module("comfy2mqtt_protocol.automation_events")
-ledger: Any = importlib.import_module("comfy2mqtt_protocol.ledger")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
-problems: Any = importlib.import_module("comfy2mqtt_protocol.problems")
 releases: Any = importlib.import_module("comfy2mqtt_protocol.releases")
 selectors: Any = importlib.import_module("comfy2mqtt_protocol.selectors")
 ours: Any = importlib.import_module("comfy2mqtt_protocol.topics")
 
 PROTOCOL = Path(__file__).parents[2] / "custom_components" / "comfy2mqtt" / "protocol"
-
-
-def definition(**changes: Any) -> Definition:
-    properties = {
-        "prompt": {"x-kind": "text", "type": "string", "title": "Prompt", "x-multiline": True},
-        "steps": {"x-kind": "integer", "minimum": 1, "maximum": 50, "x-step": 2, "default": 20},
-        "cfg": {"x-kind": "float", "minimum": 0.5},
-        "seed": {"x-kind": "seed", "minimum": 0, "maximum": 2**32},
-        "style": {"x-kind": "choice", "enum": ["oil", "ink", 7]},
-        "model": {"x-kind": "choice", "x-choices": "checkpoints", "description": "Which."},
-        "fast": {"x-kind": "boolean"},
-        "more": {"x-kind": "json", "type": "object"},
-        "image": {"x-kind": "image", "contentMediaType": "image/*"},
-        "4.denoise": {"x-kind": "float", "x-place": "KSampler"},
-    }
-    fields: dict[str, Any] = {
-        "name": "demo",
-        "title": "Demo",
-        "version": "abc",
-        "inputs": {"type": "object", "properties": properties, "required": ["image"]},
-        "outputs": [OutputDefinition(name="picture", kind="image", node="9")],
-    }
-    return Definition(**{**fields, **changes})
 
 
 def test_its_topics_are_the_bridges() -> None:
@@ -251,6 +218,30 @@ def test_it_reads_results_published_or_listed() -> None:
     assert messages.read_result(page["jobs"][0]["result"]) == found
 
 
+def test_it_reads_an_entry_of_a_list_with_the_number_that_acknowledges_it() -> None:
+    view = JobView(
+        job_id="ha-1",
+        workflow="demo",
+        n=9,
+        state="succeeded",
+        attempt=1,
+        accepted_at=0.0,
+        acked=True,
+        result=Raw(encode(result())),
+    )
+    read = messages.read_listed
+    found = read(json.loads(encode(view)))
+    assert (found.n, found.is_acked, found.result.n) == (9, True, 5)
+    assert len(found.result.outputs) == 1
+    # One that fits no packet has to be without its result.
+    found = read(json.loads(encode(msgspec.structs.replace(view, result=UNSET, acked=False))))
+    assert (found.n, found.is_acked) == (9, False)
+    assert found.result == messages.Result("ha-1", "demo", 9, "succeeded")
+    for wrong in (7, {}, {**json.loads(encode(view)), "result": 7}):
+        with pytest.raises(definitions.MalformedError):
+            read(wrong)
+
+
 def test_it_reads_parts_of_outputs() -> None:
     data = base64.b64encode(b"abc").decode()
     part = Part(
@@ -286,8 +277,13 @@ def test_it_reads_what_the_bridge_says_of_itself() -> None:
         limits=limits,
         features=[],
         isolation="enforced",
+        page="https://pc.example/c2m",
     )
     found = messages.read_info(encode(info))
+    assert found.page == "https://pc.example/c2m"
+    for other in (UNSET, "javascript:0", "http://", "http://[", 7):
+        told = {**json.loads(encode(info)), "page": None if other is UNSET else other}
+        assert messages.read_info(json.dumps(told)).page is None
     assert (found.name, found.version, found.isolation) == ("pc", "1.0", "enforced")
     assert found.limits == messages.Limits(2_000_000, 500_000, 9)
     assert found.restrictions == {}
@@ -395,37 +391,6 @@ def test_whole_numbers_are_given_as_such() -> None:
     assert [type(each) for each in given.values()] == [int, float, float, float]
 
 
-def test_a_result_is_taken_once() -> None:
-    kept = ledger.Ledger(after=4)
-    assert not kept.take(4, "j4")
-    assert kept.take(6, "j6")
-    assert not kept.take(6, "j6")
-
-
-def test_nothing_is_acknowledged_before_what_was_missed_is_listed() -> None:
-    kept = ledger.Ledger()
-    assert not kept.is_whole
-    kept.take(9, "j9")
-    assert kept.to_acknowledge() is None
-    kept.take(7, "j7")
-    kept.listed()
-    assert kept.to_acknowledge() == 9
-    kept.acknowledged(9)
-    assert (kept.after, kept.last, kept.to_acknowledge()) == (9, "j9", None)
-    kept.interrupted()
-    kept.take(12, "j12")
-    assert kept.to_acknowledge() is None
-    # One that came while the acknowledgement was on its way is still to be acknowledged.
-    kept.listed()
-    kept.take(14, "j14")
-    kept.acknowledged(12)
-    assert kept.to_acknowledge() == 14
-    # Of two acknowledgements the answers may come in any order.
-    kept.acknowledged(14)
-    kept.acknowledged(12)
-    assert (kept.after, kept.last) == (14, "j14")
-
-
 def test_a_change_of_the_bridge_triggers_what_holds_from_then_on() -> None:
     stands = [
         automation_events.OFFLINE,
@@ -457,176 +422,6 @@ def test_each_end_of_a_job_is_a_trigger() -> None:
         assert automation_events.ended(found) == f"job_{outcome}"
     later = messages.read_result({**json.loads(encode(result())), "state": "of a later version"})
     assert automation_events.ended(later) is None
-
-
-def found_at(comfyui: dict[str, dict[str, Any]]) -> list[tuple[str, str]]:
-    return [(each.key, each.about) for each in problems.of_comfyui("PC", comfyui)]
-
-
-@pytest.mark.parametrize(
-    ("comfyui", "found"),
-    [
-        ({}, []),
-        ({"a": {"state": "ready"}, "b": {"state": "unreachable"}}, []),
-        ({"a": {"state": "unreachable"}, "b": {"state": "unreachable"}}, [("no_comfyui", "")]),
-        ({"a": {"state": "unreachable", "reason": "forbidden"}}, [("comfyui_refuses", "a")]),
-        # The reason stays after it has recovered.
-        ({"a": {"state": "ready", "reason": "forbidden"}}, []),
-        ({"a": {"state": "crash_loop"}, "b": {"state": "busy"}}, [("comfyui_crashes", "a")]),
-        ({"a": {"state": "ready", "unguarded": True}}, [("comfyui_unguarded", "a")]),
-    ],
-)
-def test_what_a_person_has_to_put_right_at_comfyui_is_found(
-    comfyui: dict[str, dict[str, Any]], found: list[tuple[str, str]]
-) -> None:
-    assert found_at(comfyui) == found
-
-
-def test_the_states_and_reasons_that_are_problems_are_the_bridges() -> None:
-    assert set(problems._STUCK) | {"unreachable", "busy"} <= set(get_args(InstanceState))
-    assert (ComfyUIForbidden.code, UnexpectedAnswer.code) == problems._REFUSED
-    state = ComfyUIState(state="crash_loop", since=1, restarts=5, last_error="no CUDA")
-    (found,) = problems.of_comfyui("PC", {"a": json.loads(encode(state))})
-    assert found.placeholders == {"title": "PC", "comfyui": "a", "error": "no CUDA"}
-
-
-def test_what_a_workflow_lacks_and_a_task_without_one_are_problems() -> None:
-    read = definitions.read_workflow
-    lacking = definition(runnable=False, missing=Missing(nodes=["KSampler"]), forbidden=["Shell"])
-    found = list(problems.of_workflows("PC", [read(encode(definition())), read(encode(lacking))]))
-    said = {"title": "PC", "name": "demo", "workflow": "Demo", "lacks": "KSampler, Shell"}
-    assert found == [problems.Problem("not_runnable", "demo", said)]
-    tasks = [("t1", "Painter", "demo"), ("t2", "Other", "gone")]
-    assert [each.about for each in problems.of_tasks("PC", tasks, ["demo"])] == ["t2"]
-
-
-def test_what_a_workflow_lacks_is_named_so_that_it_can_be_found() -> None:
-    model = MissingChoice(node="4", input="ckpt", value="a.ckpt", allowed=[], folder="checkpoints")
-    missing = Missing(choices=[model], api_key=["VeoNode"])
-    found = definitions.read_workflow(encode(definition(runnable=False, missing=missing)))
-    assert found.lacks == ("models/checkpoints/a.ckpt", "comfyui_api_key: VeoNode")
-
-
-@pytest.mark.parametrize("name", ["demo", *sorted(contract_missing.OPTIONAL)])
-@pytest.mark.parametrize(
-    "missing",
-    [
-        Missing(choices=[MissingChoice(node="4", input="c", value="a.ckpt", allowed=[])]),
-        Missing(choices=[MissingChoice(node="4", input="c", value="euler", allowed=[])]),
-        Missing(nodes=["KSampler"]),
-        Missing(
-            nodes=["KSampler"],
-            choices=[MissingChoice(node="4", input="c", value="a.ckpt", allowed=[])],
-        ),
-        Missing(
-            api_key=["VeoNode"],
-            choices=[MissingChoice(node="4", input="c", value="a.ckpt", allowed=[])],
-        ),
-    ],
-    ids=lambda missing: missing if isinstance(missing, str) else contract_missing.lacking(missing),
-)
-def test_a_workflow_that_doctor_does_not_blame_is_no_repair(name: str, missing: Missing) -> None:
-    """Those that come with the bridge may lack the models that do not."""
-    blamed = not (name in contract_missing.OPTIONAL and contract_missing.models(missing))
-    found = definitions.read_workflow(
-        encode(definition(name=name, runnable=False, missing=missing))
-    )
-    assert bool(list(problems.of_workflows("PC", [found]))) is blamed
-
-
-def test_the_models_files_that_it_knows_are_those_of_the_bridge() -> None:
-    assert definitions.OPTIONAL == contract_missing.OPTIONAL
-    assert definitions.WEIGHTS == contract_missing.WEIGHTS
-
-
-def health(**fields: Any) -> Any:
-    counts: dict[str, Any] = dict.fromkeys(
-        ("at", "queued", "running", "accepted", "succeeded", "failed"), 0
-    )
-    return messages.read_health(encode(BridgeHealth(**counts, **fields)))
-
-
-def test_what_is_wrong_with_a_bridges_health_is_a_problem_each() -> None:
-    assert health() == messages.Health()
-    well = health(paused=True, hooks={"ollama": HookHealth(state="busy")})
-    assert list(problems.of_health("PC", well)) == []
-    assert list(problems.of_health("PC", health(paused=True, held="paused"))) == []
-    ill = health(
-        store="no route to s3",
-        held="3 outcomes wait for the disk",
-        hooks={
-            "wake": HookHealth(state="preparing", error="no answer"),
-            "tell": HookHealth(state="idle", error="answered 404"),
-            "ollama": HookHealth(state="busy"),
-        },
-    )
-    assert list(problems.of_health("PC", ill)) == [
-        problems.Problem("store_fails", "", {"title": "PC", "error": "no route to s3"}),
-        problems.Problem(
-            "queue_held", "", {"title": "PC", "error": "3 outcomes wait for the disk"}
-        ),
-        problems.Problem(
-            "hook_holds_jobs", "wake", {"title": "PC", "hook": "wake", "error": "no answer"}
-        ),
-        problems.Problem(
-            "hook_fails", "tell", {"title": "PC", "hook": "tell", "error": "answered 404"}
-        ),
-    ]
-
-
-@pytest.mark.parametrize("payload", ["{", "[]", '{"hooks": 7}', '{"hooks": {"a": 1}}'])
-def test_health_that_cannot_be_read_is_malformed(payload: str) -> None:
-    with pytest.raises(definitions.MalformedError):
-        messages.read_health(payload)
-
-
-def test_silence_is_a_problem_that_names_who_is_not_answered() -> None:
-    here = ours.Topics("studio", "ha")
-    assert list(problems.of_answers("PC", here, is_silent=False)) == []
-    (found,) = problems.of_answers("PC", here, is_silent=True)
-    said = {"title": "PC", "base": "studio", "client": "ha"}
-    assert found == problems.Problem("no_answer", "", said)
-
-
-def test_a_broker_that_loses_messages_is_a_problem_and_one_with_limits_is_none() -> None:
-    worst = Connack(
-        session_present=False,
-        retain_available=False,
-        maximum_qos=0,
-        wildcards_available=False,
-        receive_maximum=1,
-        session_expiry=1,
-    )
-    found = restrictions(worst, "3.1.1", session_s=99, packet_limit=100)
-    # All words that the bridge has; the size is measured.
-    assert set(problems._LOSING) < {*found, "size"}
-
-    def said(words: dict[str, str]) -> list[str]:
-        info = messages.Info("pc", "1.0", 1, restrictions=words)
-        return [each.placeholders["error"] for each in problems.of_bridge("PC", info, 1)]
-
-    assert said({word: word for word in found if word not in problems._LOSING}) == []
-    assert said({"retain": "it retains nothing", "qos": "it has QoS 0 only"}) == [
-        "it has QoS 0 only; it retains nothing"
-    ]
-
-
-def test_an_update_that_failed_is_a_problem_until_it_is_tried_again() -> None:
-    def found(**release: Any) -> list[Any]:
-        shown = ComfyUIRelease(installed="0.9.0", **release)
-        state = ComfyUIState(state="ready", since=1, restarts=0, release=shown)
-        return list(problems.of_comfyui("PC", {"a": json.loads(encode(state))}))
-
-    said = {"title": "PC", "comfyui": "a", "error": "0.10.0 is not installed"}
-    assert found(error=said["error"]) == [problems.Problem("update_fails", "a", said)]
-    assert found() == found(error="x", step="installing") == found(latest="0.10.0") == []
-
-
-def test_a_contract_of_another_version_is_a_problem() -> None:
-    info = messages.Info("pc", "1.0", 2)
-    (found,) = problems.of_bridge("PC", info, 1)
-    assert found.placeholders == {"title": "PC", "theirs": "2", "ours": "1"}
-    assert not [*problems.of_bridge("PC", info, 2), *problems.of_bridge("PC", None, 1)]
 
 
 def test_the_card_shows_a_workflow_with_its_first_text() -> None:

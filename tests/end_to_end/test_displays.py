@@ -90,6 +90,9 @@ async def test_only_who_may_shows_and_the_setting_is_named(
             url = f"comfy2mqtt/display/{display}/url"
             await alice.subscribe(url)
             assert (await alice.next(url)).payload.decode() == shown["url"]
+        await alice.subscribe("comfy2mqtt/bridge/info")
+        info = (await alice.next("comfy2mqtt/bridge/info")).json
+        assert info["page"] == "https://studio.example/"
 
 
 async def test_a_picture_that_the_broker_would_not_take_is_told_of_and_not_published(

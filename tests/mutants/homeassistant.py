@@ -6,16 +6,20 @@ from tests.mutants.mutant import Mutant
 
 _PROTOCOL = "custom_components/comfy2mqtt/protocol"
 _TESTS = ("tests/custom_components/test_protocol.py",)
+_LEDGER = ("tests/custom_components/test_ledger.py",)
 
 _HUB = "custom_components/comfy2mqtt/hub.py"
+_RESULTS = "custom_components/comfy2mqtt/results.py"
 _CHECKS = "tests/peers/homeassistant_integration"
 _HUB_CHECKS = f"{_CHECKS}/checks_hub.py"
+_MISSED = f"{_CHECKS}/checks_missed.py"
+_DEVICES = f"{_CHECKS}/checks_devices.py"
 
 HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-acknowledges-nothing",
-        file=_HUB,
-        old='await self.ask("ack", up_to=up_to)',
+        file=_RESULTS,
+        old='await self._ask("ack", up_to=up_to)',
         new="pass",
         guarantee="Home Assistant acknowledges a result that it has",
         tests=(f"{_HUB_CHECKS}::test_a_job_that_ends_is_an_event_a_picture_and_acknowledged",),
@@ -24,11 +28,11 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-lists-nothing-missed",
         file=_HUB,
-        old="if self.is_settled and self.is_available:\n            self._spawn(self._catch_up",
-        new="if False:\n            self._spawn(self._catch_up",
+        old="if self.is_settled and self.is_available:\n            self._spawn(self._results.",
+        new="if False:\n            self._spawn(self._results.",
         guarantee="what ended while the connection was away is listed once it is back",
         tests=(
-            f"{_HUB_CHECKS}::test_a_bridge_that_does_not_list_is_asked_again_after_the_next_interruption",
+            f"{_MISSED}::test_a_bridge_that_does_not_list_is_asked_again_after_the_next_interruption",
         ),
         home=True,
     ),
@@ -38,7 +42,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         old="return _own_device(hass, entry, workflow) if found is None else found",
         new="return _own_device(hass, entry, workflow)",
         guarantee="a workflow that discovery announces is one device and not two",
-        tests=(f"{_HUB_CHECKS}::test_discoverys_devices_are_taken_and_not_made_twice",),
+        tests=(f"{_DEVICES}::test_discoverys_devices_are_taken_and_not_made_twice",),
         home=True,
     ),
     Mutant(
@@ -48,7 +52,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         new="pass",
         guarantee="the integration has devices of its own where discovery is turned off",
         tests=(
-            f"{_HUB_CHECKS}::test_discovery_that_is_turned_off_leaves_our_devices_and_all_they_had",
+            f"{_DEVICES}::test_discovery_that_is_turned_off_leaves_our_devices_and_all_they_had",
         ),
         home=True,
     ),
@@ -77,7 +81,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         new="pass",
         guarantee="a broker that drops what Home Assistant asks is a repair",
         tests=(
-            f"{_HUB_CHECKS}::test_a_broker_that_drops_what_is_asked_in_our_name_is_a_repair_at_setup",
+            f"{_CHECKS}/checks_repairs.py::test_a_broker_that_drops_what_is_asked_in_our_name_is_a_repair_at_setup",
         ),
         home=True,
     ),
@@ -108,18 +112,39 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-acknowledges-unseen",
         file=f"{_PROTOCOL}/ledger.py",
-        old="return max(self._taken) if self._whole and self._taken else None",
-        new="return max(self._taken) if self._taken else None",
+        old="if self._whole and self._came else []",
+        new="if self._came else []",
         guarantee="Home Assistant acknowledges nothing before what it missed is listed",
-        tests=_TESTS,
+        tests=_LEDGER,
     ),
     Mutant(
         name="home-assistant-takes-a-result-twice",
         file=f"{_PROTOCOL}/ledger.py",
-        old="if n <= self.after or n in self._taken:",
-        new="if n <= self.after:",
+        old="is_new = job_id not in self._taken and self._came.get(n) != job_id",
+        new="is_new = n > self.after",
         guarantee="a result that comes again is no second event",
-        tests=_TESTS,
+        tests=_LEDGER,
+    ),
+    Mutant(
+        name="home-assistant-passes-over-what-came-late",
+        file=_RESULTS,
+        old="is_new = self._ended(listed.result, listed.n, is_history=is_history)",
+        new="is_new = listed.result.n > self._ledger.after and "
+        "self._ended(listed.result, listed.n, is_history=is_history)",
+        guarantee="a result that is listed under a higher number than its own has its event",
+        tests=(f"{_MISSED}::test_a_result_that_comes_late_is_told_once",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-only-peeks",
+        file=_RESULTS,
+        old="peek=after != self._ledger.after,",
+        new="peek=True,",
+        guarantee="a result that the broker did not take has its event",
+        tests=(
+            f"{_MISSED}::test_what_the_broker_did_not_take_is_told_once_after_the_next_interruption",
+        ),
+        home=True,
     ),
     Mutant(
         name="home-assistant-packet-too-large",

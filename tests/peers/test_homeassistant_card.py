@@ -15,6 +15,7 @@ from tests.end_to_end import graphs
 from tests.peers.homeassistant_integration.environment import Place
 from tests.peers.homeassistant_integration.server import DASHBOARD, Server, serving, set_up
 from tests.support.browser import JOB_MS, chromium
+from tests.support.peer import Peer
 
 pytestmark = [pytest.mark.peers, pytest.mark.comfyui, pytest.mark.timeout(900)]
 
@@ -26,6 +27,12 @@ WATCH = """() => {
   new MutationObserver(look).observe(img, { attributes: true });
   new MutationObserver(look).observe(progress, { attributes: true });
 }"""
+# Ends once the connection is there again.
+BREAK = """() => new Promise(resolve => {
+  const { connection } = document.querySelector("home-assistant").hass;
+  connection.addEventListener("ready", resolve);
+  connection.socket.close();
+})"""
 # In a column they are in their order.
 CARD = """\
 views:
@@ -60,6 +67,8 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
             errors: list[str] = []
             page.on("pageerror", lambda error: errors.append(f"{error} {error.stack}"))
             await server.enter(page, f"/{DASHBOARD}")
+            first = page.locator("comfy2mqtt-card").nth(0)
+            await expect(first.get_by_text("No picture yet")).to_be_visible()
             await a_picture_is_made(page)
             await a_job_is_cancelled(page)
             await an_error_is_told_as_home_assistant_tells_it(page)
@@ -70,12 +79,12 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
             lacks = "The workflow cannot run. Not there, or not allowed: NoSuchNode"
             await expect(said).to_have_text(lacks)
             # A bridge that stops and starts is noticed, and the card goes on.
-            first = page.locator("comfy2mqtt-card").nth(0)
             await bridge.stop()
             await expect(first.get_by_text("The bridge is not available.")).to_be_visible()
             await bridge.start()
             await expect(first.get_by_role("button", name="Run")).to_be_enabled()
             await an_integration_that_is_away_is_no_workflow_that_is_gone(page, server)
+            await a_connection_that_breaks_runs_no_job_again(page, broker)
             await bridge.stop()
             await home_assistant_starts_again(page, server)
             await bridge.start()
@@ -86,7 +95,6 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
 
 async def a_picture_is_made(page: Page) -> None:
     card = page.locator("comfy2mqtt-card").nth(0)
-    await expect(card.get_by_text("No picture yet")).to_be_visible()
     await card.get_by_label("Prompt").fill("a lighthouse at night")
     await card.evaluate("card => { document.watched = card; }")
     await page.evaluate(WATCH)
@@ -124,6 +132,27 @@ async def an_integration_that_is_away_is_no_workflow_that_is_gone(
     await expect(card.get_by_role("button", name="Run")).to_be_disabled()
     await server.command("config_entries/disable", entry_id=entry, disabled_by=None)
     await expect(card.get_by_role("button", name="Run")).to_be_enabled()
+
+
+async def a_connection_that_breaks_runs_no_job_again(page: Page, broker: Mosquitto) -> None:
+    """Break the page's connection while a card's job runs."""
+    card = page.locator("comfy2mqtt-card").nth(1)
+    await card.get_by_role("button", name="Run").click()
+    await expect(card.get_by_role("status")).to_have_text("Running")
+    async with Peer(broker.url, client="homeassistant") as peer:
+        await peer.listen()
+
+        async def jobs() -> list[str]:
+            listed = await peer.ask("list", {"workflow": "slow", "peek": True})
+            return [each["job_id"] for each in listed["data"]["jobs"]]
+
+        before = await jobs()
+        # Subscriptions that are renewed are sent before the event, and so before what follows.
+        await page.evaluate(BREAK)
+        await expect(card.get_by_role("button", name="Run")).to_be_enabled()
+        await peer.ask("cancel", before[-1])
+        await a_picture_is_made(page)
+        assert await jobs() == before
 
 
 async def home_assistant_starts_again(page: Page, server: Server) -> None:

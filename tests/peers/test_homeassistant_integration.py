@@ -158,10 +158,25 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
         )
 
 
-async def test_where_the_broker_keeps_users_apart_a_wrong_name_is_said_and_can_be_corrected(
+# Jobs of anna's whose results the broker does not take.
+WITHHELD = ("withheld1", "withheld2", "awaited")
+
+
+class Withholding(Confined):
+    """A broker whose ACL lets the bridge publish no result of some jobs."""
+
+    def _write_configuration(self, port: int) -> Path:
+        path = super()._write_configuration(port)
+        lines = [f"topic deny comfy2mqtt/client/anna/job/{each}/result" for each in WITHHELD]
+        with (self.files / "comfy2mqtt.acl").open("a") as acl:
+            acl.write("\n".join(("", "user comfy2mqtt", *lines, "")))
+        return path
+
+
+async def test_a_broker_that_drops_what_is_asked_or_answered_loses_no_result(
     place: Place, sources: Path, detached: StartBridge, tmp_path: Path
 ) -> None:
-    async with Confined(tmp_path / "confined", "anna") as confined:
+    async with Withholding(tmp_path / "confined", "anna") as confined:
         await detached({"home": home()}, mqtt_url=confined.url_of("comfy2mqtt"))
         await run(
             place,
@@ -171,6 +186,7 @@ async def test_where_the_broker_keeps_users_apart_a_wrong_name_is_said_and_can_b
             COMFY2MQTT_TEST_BROKER=str(confined.port),
             COMFY2MQTT_TEST_USER="anna",
             COMFY2MQTT_TEST_PASSWORD=confined.password["anna"],
+            COMFY2MQTT_TEST_WITHHELD=" ".join(WITHHELD),
         )
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from .definitions import MalformedError, Payload, read_object
 
@@ -135,6 +136,26 @@ def read_result(found: Payload | Mapping[str, Any]) -> Result:
         raise MalformedError(f"not a result: {problem!r}") from None
 
 
+@dataclass(frozen=True)
+class Listed:
+    """A result in a list; `n` is the list's, which acknowledges it, and may be a higher one."""
+
+    result: Result
+    n: int
+    is_acked: bool
+
+
+def read_listed(found: Any) -> Listed:
+    """Read an entry of a list of jobs that have ended. Raises MalformedError.
+
+    A result that fits no packet is left out there: only how the job has ended is known then.
+    """
+    given = found.get("result", found) if isinstance(found, Mapping) else None
+    if not isinstance(given, Mapping):
+        raise MalformedError("an entry of a list, or its result, that is no object")
+    return Listed(read_result(given), read_result(found).n, bool(found.get("acked")))
+
+
 def _output(found: Mapping[str, Any]) -> Output:
     return Output(
         index=int(found["index"]),
@@ -200,7 +221,8 @@ class Limits:
 class Info:
     """The bridge; `contract` is the version of its messages.
 
-    `restrictions` are what its broker does not offer: a sentence by a stable word.
+    `restrictions` are what its broker does not offer: a sentence by a stable word. `page` is the
+    address of its page for browsers.
     """
 
     name: str
@@ -209,6 +231,7 @@ class Info:
     isolation: str = "unknown"
     limits: Limits = Limits()
     restrictions: Mapping[str, str] = field(default_factory=dict)
+    page: str | None = None
 
 
 def read_info(payload: Payload) -> Info:
@@ -228,9 +251,19 @@ def read_info(payload: Payload) -> Info:
                 max_upload=int(limits.get("max_upload", Limits.max_upload)),
             ),
             restrictions=dict(found.get("restrictions", {})),
+            page=_address(found.get("page")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MalformedError(f"not what a bridge says of itself: {error!r}") from None
+
+
+def _address(found: Any) -> str | None:
+    """Return an address that a browser can open; None if it is none."""
+    try:
+        is_one = isinstance(found, str) and urlsplit(found).scheme in ("http", "https")
+        return found if is_one and urlsplit(found).hostname else None
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True)

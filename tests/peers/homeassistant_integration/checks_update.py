@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from checks_hub import settled, state
 from conftest import DOMAIN
 from fake_bridge import FakeBridge
 from homeassistant.components.update import DOMAIN as UPDATE
@@ -13,6 +12,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from seen import settled, state
 
 RELEASE = "update.the_bridge_comfyui_default"
 VERB = "comfyui/update"

@@ -83,6 +83,8 @@ class FakeBridge:
         self.outcome: dict[str, Any] = {"state": "succeeded"}
         self.outputs: list[tuple[str, str, bytes]] = [("image", "image/png", PNG)]
         self.jobs: list[dict[str, Any]] = []
+        # Jobs whose results the broker did not take.
+        self.not_taken: set[str] = set()
         self.errors: dict[str, dict[str, Any]] = {}
         # Verbs that are not answered, and how often.
         self.silent: dict[str, int] = {}
@@ -176,6 +178,12 @@ class FakeBridge:
         self.jobs.append({**job, "accepted_at": 1.0, "attempt": 1, "acked": False, "result": found})
         return found
 
+    def renumber(self, job_id: str) -> None:
+        """List a result under a new number: it came late, or the broker did not take it."""
+        (job,) = self._known({"job_id": job_id})
+        job["n"] = max(each["n"] for each in self.jobs) + 1
+        self.jobs.sort(key=lambda each: int(each["n"]))
+
     # What it is asked.
 
     def asked(self, verb: str) -> list[Any]:
@@ -244,11 +252,19 @@ class FakeBridge:
         return {"job_id": data["job_id"], "state": "running", "cancelling": True}
 
     def _ack(self, _: str, data: Any) -> Any:
+        up_to = data["up_to"]
         for job in self.jobs:
-            job["acked"] |= job["n"] <= data["up_to"]
+            is_taken = job["job_id"] not in self.not_taken
+            job["acked"] |= job["n"] == up_to or (is_taken and job["n"] < up_to)
         return {"acked": 1}
 
     def _list(self, _: str, data: Any) -> Any:
+        after = data.get("after", 0)
+        if after and not data.get("peek"):
+            self._ack("", {"up_to": after})
+            left = [each for each in self.jobs if each["n"] <= after and not each["acked"]]
+            for each in left:
+                self.renumber(each["job_id"])
         found = [
             job
             for job in self.jobs

@@ -23,7 +23,7 @@ from homeassistant.helpers import device_registry, entity_registry, issue_regist
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from pytest_homeassistant_custom_component.common import async_capture_events
-from real_run import TIMEOUT_S, house, tell, until
+from real_run import TIMEOUT_S, house, set_up, tell, until
 
 from custom_components.comfy2mqtt.devices import discovered
 
@@ -154,11 +154,7 @@ async def test_the_automations_of_the_page_are_valid(house: HomeAssistant) -> No
 
 
 async def test_a_workflow_that_is_added_while_both_run_is_one_device(house: HomeAssistant) -> None:
-    flows = house.config_entries.flow
-    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
-    await flows.async_configure(card["flow_id"], {})
-    await house.async_block_till_done()
-    (entry,) = house.config_entries.async_entries(DOMAIN)
+    entry = await set_up(house)
     devices, entities = device_registry.async_get(house), entity_registry.async_get(house)
     identifier = "comfy2mqtt-workflow-added"
 
@@ -181,12 +177,7 @@ async def test_a_broker_that_restarts_is_no_end(
     house: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("homeassistant.components.mqtt.client.RECONNECT_INTERVAL_SECONDS", 0.2)
-    flows = house.config_entries.flow
-    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
-    await flows.async_configure(card["flow_id"], {})
-    await house.async_block_till_done()
-    (entry,) = house.config_entries.async_entries(DOMAIN)
-    hub = entry.runtime_data
+    hub: Any = (await set_up(house)).runtime_data
     await hub.submit("home", {"prompt": "before"}, follow=False)
     await tell("broker stop")
     await until(house, lambda: not hub.is_available)
@@ -200,4 +191,4 @@ async def test_a_broker_that_restarts_is_no_end(
     for each in jobs:
         await hub.cancel(each["job_id"])
     # What ended is acknowledged once it was seen.
-    await until(house, lambda: hub._ledger.after >= jobs[-1]["n"])
+    await until(house, lambda: hub._results._ledger.after >= jobs[-1]["n"])

@@ -16,7 +16,7 @@ from homeassistant.components import mqtt
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry, entity_registry, issue_registry
-from real_run import house, tell, until
+from real_run import house, set_up, tell, until
 
 __all__ = ["house"]  # a fixture
 
@@ -99,12 +99,7 @@ async def test_a_bridge_that_is_killed_is_not_missed(
     for name in ("a", "b"):
         entity = f"sensor.comfy2mqtt_comfyui_{name}_default"
         await until(house, lambda entity=entity: state(house, entity) in ("ready", "busy"))
-    flows = house.config_entries.flow
-    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
-    await flows.async_configure(card["flow_id"], {})
-    await house.async_block_till_done()
-    (entry,) = house.config_entries.async_entries(DOMAIN)
-    hub: Any = entry.runtime_data
+    hub: Any = (await set_up(house)).runtime_data
     await until(house, lambda: state(house, RUN) is not None)
     await set_all(house)
     with ends(house) as ended, stay(house):

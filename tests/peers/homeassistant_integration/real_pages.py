@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DOMAIN
 from homeassistant.components import mqtt
 from homeassistant.components.media_source import async_resolve_media
-from homeassistant.config_entries import SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from PIL import Image
 from pytest_homeassistant_custom_component.common import async_mock_service
-from real_run import _state, house, tell, until
+from real_run import _state, add_task, house, set_up, tell, until
 
 __all__ = ["house"]  # a fixture
 DOCS = Path(__file__).parents[3] / "docs"
@@ -69,23 +67,6 @@ async def add_cameras(house: HomeAssistant, *names: str) -> None:
         await until(house, lambda shown=shown: shown._last_image)
 
 
-async def add_integration(house: HomeAssistant) -> None:
-    """Click on the card, and pick img2img as an AI task, Woodcut."""
-    flows = house.config_entries.flow
-    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
-    result = await flows.async_configure(card["flow_id"], {})
-    assert result["type"] == "create_entry", result
-    await house.async_block_till_done()
-    (entry,) = house.config_entries.async_entries(DOMAIN)
-    subentries = house.config_entries.subentries
-    source = {"source": SOURCE_USER}
-    flow = await subentries.async_init((entry.entry_id, "ai_task"), context=source)
-    flow = await subentries.async_configure(flow["flow_id"], {"workflow": "img2img"})
-    result = await subentries.async_configure(flow["flow_id"], {"name": "Woodcut"})
-    assert result["type"] == "create_entry", result
-    await house.async_block_till_done()
-
-
 def size(data: bytes) -> tuple[int, int]:
     with Image.open(io.BytesIO(data)) as picture:
         return picture.size
@@ -122,7 +103,7 @@ async def test_a_camera_becomes_a_picture_that_the_phone_and_the_frame_get(
     house: HomeAssistant,
 ) -> None:
     await until(house, lambda: _state(house, "button.comfy2mqtt_img2img_run"))
-    await add_integration(house)
+    await add_task(house, await set_up(house), "img2img", name="Woodcut")
     await add_cameras(house, "door", "garden")
     sent = async_mock_service(house, "notify", "mobile_app_phone")
     played = async_mock_service(house, "media_player", "play_media")

@@ -91,24 +91,31 @@ async def tell(order: str) -> Any:
     return answer
 
 
-async def set_up(house: HomeAssistant) -> ConfigEntry:
-    """Click on the card, and pick workflows as AI tasks."""
+async def card(house: HomeAssistant) -> str:
+    """Return the flow behind the card of the bridge that was found."""
     flows = house.config_entries.flow
-    (card,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
-    result = await flows.async_configure(card["flow_id"], {})
+    (found,) = await until(house, lambda: flows.async_progress_by_handler(DOMAIN))
+    return str(found["flow_id"])
+
+
+async def set_up(house: HomeAssistant) -> ConfigEntry:
+    """Click on the card."""
+    result = await house.config_entries.flow.async_configure(await card(house), {})
     assert result["type"] == "create_entry", result
     await house.async_block_till_done()
     (entry,) = house.config_entries.async_entries(DOMAIN)
-    for workflow, name in (("home", "Painter"), ("photo", "Echo"), ("slow", "Slow")):
-        subentries = house.config_entries.subentries
-        flow = await subentries.async_init(
-            (entry.entry_id, "ai_task"), context={"source": SOURCE_USER}
-        )
-        flow = await subentries.async_configure(flow["flow_id"], {"workflow": workflow})
-        result = await subentries.async_configure(flow["flow_id"], {"name": name, "timeout": 60})
-        assert result["type"] == "create_entry", result
-        await house.async_block_till_done()
     return entry
+
+
+async def add_task(house: HomeAssistant, entry: ConfigEntry, workflow: str, **options: Any) -> None:
+    """Pick a workflow as an AI task."""
+    subentries = house.config_entries.subentries
+    place, source = (entry.entry_id, "ai_task"), {"source": SOURCE_USER}
+    flow = await subentries.async_init(place, context=source)
+    flow = await subentries.async_configure(flow["flow_id"], {"workflow": workflow})
+    result = await subentries.async_configure(flow["flow_id"], options)
+    assert result["type"] == "create_entry", result
+    await house.async_block_till_done()
 
 
 async def camera(house: HomeAssistant) -> None:
@@ -168,6 +175,8 @@ async def surprised(house: HomeAssistant) -> None:
 
 async def test_from_the_card_to_pictures_and_away_again(house: HomeAssistant) -> None:
     entry = await set_up(house)
+    for workflow, name in (("home", "Painter"), ("photo", "Echo"), ("slow", "Slow")):
+        await add_task(house, entry, workflow, name=name, timeout=60)
     entities = entity_registry.async_get(house)
 
     # A picture of words.
