@@ -15,7 +15,7 @@ from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dependencies import Dependencies, Sources
-from bridge.jobs.job import Job, KeptOutput
+from bridge.jobs.job import KeptOutput
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
@@ -190,7 +190,7 @@ async def test_a_cancel_follows_a_job_that_another_bridge_took_as_soon_as_it_was
             await written.wait()
             return n
 
-        async def lost(_job: Job) -> bool:
+        async def lost(*_: object) -> bool:
             return False
 
         async def ask(_key: Key) -> State:
