@@ -262,7 +262,7 @@ class Hub:
                 LOGGER.debug("job %s cannot be asked for: %s", job_id, error)
             else:
                 if found is not None:
-                    self._results.take(found)
+                    self._results.take_asked(found)
         return awaited.result()
 
     @staticmethod

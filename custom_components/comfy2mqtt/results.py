@@ -120,6 +120,17 @@ class Results:
         self._acknowledge_later()
 
     @callback
+    def take_asked(self, result: Result) -> None:
+        """Take a result that was asked for: those before it may not have been published yet.
+
+        So it is not acknowledged until they are listed.
+        """
+        self._came(result)
+        if result.n <= self._ledger.after:
+            self._late.append(result)
+        self._spawn(self.catch_up_quietly())
+
+    @callback
     def _ended(self, result: Result, n: int, *, is_history: bool = False) -> bool:
         """Take a result that came under a number; return False for one that came before."""
         if not self._ledger.take(n, result.job_id, renumbered=n != result.n):

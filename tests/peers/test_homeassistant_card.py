@@ -27,10 +27,12 @@ WATCH = """() => {
   new MutationObserver(look).observe(img, { attributes: true });
   new MutationObserver(look).observe(progress, { attributes: true });
 }"""
-# Ends once the connection is there again.
-BREAK = """() => new Promise(resolve => {
+# Ends once the connection is there again. Where a card is given, it runs a job just before: its
+# command is on its way, and not answered.
+BREAK = """card => new Promise(resolve => {
   const { connection } = document.querySelector("home-assistant").hass;
   connection.addEventListener("ready", resolve);
+  card?._run();
   connection.socket.close();
 })"""
 # In a column they are in their order.
@@ -83,7 +85,7 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
             await expect(first.get_by_text("The bridge is not available.")).to_be_visible()
             await bridge.start()
             await expect(first.get_by_role("button", name="Run")).to_be_enabled()
-            await an_integration_that_is_away_is_no_workflow_that_is_gone(page, server)
+            await an_integration_that_is_away_is_no_workflow_that_is_gone(page, server, broker)
             await a_connection_that_breaks_runs_no_job_again(page, broker)
             await bridge.stop()
             await home_assistant_starts_again(page, server)
@@ -122,37 +124,59 @@ async def an_error_is_told_as_home_assistant_tells_it(page: Page) -> None:
 
 
 async def an_integration_that_is_away_is_no_workflow_that_is_gone(
-    page: Page, server: Server
+    page: Page, server: Server, broker: Mosquitto
 ) -> None:
-    card = page.locator("comfy2mqtt-card").nth(0)
-    entry = await server.entry()
-    await server.command("config_entries/disable", entry_id=entry, disabled_by="user")
-    await expect(card.get_by_role("status")).to_have_text("The bridge is not available.")
-    await expect(card.get_by_label("Prompt")).to_be_visible()
-    await expect(card.get_by_role("button", name="Run")).to_be_disabled()
-    await server.command("config_entries/disable", entry_id=entry, disabled_by=None)
-    await expect(card.get_by_role("button", name="Run")).to_be_enabled()
+    """Disable it, and enable it again, while the second card runs a job."""
+    card, busy = (page.locator("comfy2mqtt-card").nth(place) for place in (0, 1))
+    async with Peer(broker.url, client="homeassistant") as peer:
+        await peer.listen()
+        await busy.get_by_role("button", name="Run").click()
+        job = await slow_job(peer)
+        entry = await server.entry()
+        await server.command("config_entries/disable", entry_id=entry, disabled_by="user")
+        await expect(card.get_by_role("status")).to_have_text("The bridge is not available.")
+        await expect(card.get_by_label("Prompt")).to_be_visible()
+        await expect(card.get_by_role("button", name="Run")).to_be_disabled()
+        await server.command("config_entries/disable", entry_id=entry, disabled_by=None)
+        for each in (card, busy):
+            await expect(each.get_by_role("button", name="Run")).to_be_enabled()
+        await peer.ask("cancel", job)
 
 
 async def a_connection_that_breaks_runs_no_job_again(page: Page, broker: Mosquitto) -> None:
-    """Break the page's connection while a card's job runs."""
+    """Break the page's connection while a card's job runs, and before its command is answered."""
     card = page.locator("comfy2mqtt-card").nth(1)
-    await card.get_by_role("button", name="Run").click()
-    await expect(card.get_by_role("status")).to_have_text("Running")
+    run = card.get_by_role("button", name="Run")
     async with Peer(broker.url, client="homeassistant") as peer:
         await peer.listen()
 
-        async def jobs() -> list[str]:
+        async def jobs() -> set[str]:
             listed = await peer.ask("list", {"workflow": "slow", "peek": True})
-            return [each["job_id"] for each in listed["data"]["jobs"]]
+            return {each["job_id"] for each in listed["data"]["jobs"]}
 
         before = await jobs()
+        await run.click()
+        first = await slow_job(peer)
         # Subscriptions that are renewed are sent before the event, and so before what follows.
         await page.evaluate(BREAK)
-        await expect(card.get_by_role("button", name="Run")).to_be_enabled()
-        await peer.ask("cancel", before[-1])
+        await expect(run).to_be_enabled()
+        await peer.ask("cancel", first)
         await a_picture_is_made(page)
-        assert await jobs() == before
+        assert await jobs() == {*before, first}
+        peer.forget()
+        await card.evaluate(BREAK)
+        await expect(run).to_be_enabled()
+        second = await slow_job(peer)
+        await peer.ask("cancel", second)
+        await a_picture_is_made(page)
+        assert await jobs() == {*before, first, second}
+
+
+async def slow_job(peer: Peer) -> str:
+    """Return the job of the second card whose status comes next."""
+    statuses = "comfy2mqtt/client/homeassistant/job/+/status"
+    status = await peer.next(statuses, lambda message: message.json["workflow"] == "slow")
+    return str(status.json["job_id"])
 
 
 async def home_assistant_starts_again(page: Page, server: Server) -> None:

@@ -193,9 +193,11 @@ class Comfy2MQTTCard extends HTMLElement {
   _follow = () => {
     this._end("_stop");
     clearTimeout(this._again);
-    const stop = this._subscribe("workflow", (found) =>
-      found.ended ? this._later() : this._show(found),
-    );
+    const stop = this._subscribe("workflow", (found) => {
+      if (!found.ended) return this._show(found);
+      this._lost();
+      this._later();
+    });
     this._stop = stop;
     stop.catch(() => stop === this._stop && this._later());
   };

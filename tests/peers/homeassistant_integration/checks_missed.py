@@ -231,6 +231,28 @@ async def test_an_action_gets_the_result_that_the_broker_did_not_take(
     assert ends(events) == [job_id]
 
 
+async def test_a_result_that_was_asked_for_acknowledges_none_that_is_on_its_way(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.01)
+    events = async_capture_events(home, EVENT)
+    bridge.ends = False
+    hub = loaded.runtime_data
+    waits = home.async_create_background_task(hub.run("demo", {}), "waits")
+    while not bridge.asked("submit"):
+        await home.async_add_executor_job(int)
+    job_id = bridge.asked("submit")[0]["job_id"]
+    # Neither is published yet; the later one is that which is asked for.
+    bridge.result("earlier", n=500)
+    bridge.result(job_id, n=501)
+    assert (await waits).job_id == job_id
+    await settled(home)
+    assert ends(events) == ["earlier", job_id]
+
+
 async def test_an_action_ends_whose_job_the_bridge_does_not_know_any_more(
     home: HomeAssistant,
     bridge: FakeBridge,
