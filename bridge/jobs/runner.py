@@ -100,9 +100,13 @@ class Runner:
             self._plans[key] = plan
 
     def wanted_plan(self, key: Key) -> Callable[[Plan], None] | None:
-        """Return what keeps the plan of a job that is to start, None if that is there."""
-        to_start = self._core.book.entries[key].withdrawn is None
-        return partial(self.keep_at_hand, key) if to_start and key not in self._plans else None
+        """Return what keeps the plan of a job that is to start, None if that is there.
+
+        It is kept however many are: a job that is claimed starts now.
+        """
+        if key in self._plans or self._core.book.entries[key].withdrawn is not None:
+            return None
+        return partial(self._plans.__setitem__, key)
 
     def attempt_at(self, key: Key) -> Attempt | None:
         """Return the attempt at a job that is under way, or whose outcome is being written."""

@@ -15,6 +15,7 @@ import pytest
 from bridge.contract.numbering import Numbered
 from bridge.contract.sources import JobOutput
 from bridge.jobs import group as groups
+from bridge.jobs import runner
 from bridge.jobs.core import JobLimits
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.dependencies import Dependencies, Sources
@@ -178,9 +179,11 @@ async def test_a_waiting_job_that_the_last_life_had_claimed_is_released(
             await state_is(one.journal, job.key, "queued")
 
 
+@pytest.mark.parametrize("at_hand", [runner._PLANS_AT_HAND, 0], ids=["room", "full"])
 async def test_a_job_of_another_bridge_starts_by_the_plan_that_came_with_its_claim(
-    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_hand: int
 ) -> None:
+    monkeypatch.setattr(runner, "_PLANS_AT_HAND", at_hand)
     comfyui = SteeredComfyUI()
     with postgresql.database() as address:
         async with member(address, tmp_path, comfyui=comfyui) as one:
