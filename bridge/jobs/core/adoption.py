@@ -64,14 +64,14 @@ class Adoption:
                 self._book.dequeue(entry)
                 entry.pinned = member.name
                 self._book.enqueue(entry)
-        cancelled = [
+        cancelled: list[effects.Effect] = [
             effects.CancelPrompt(member.name, prompt_id)
             for prompt_id in prompt_ids
             if self._run_by.get(prompt_id, member.name) != member.name
         ]
         if self._all_asked:
             self._run_by.clear()
-        return [*cancelled]
+        return cancelled
 
     @property
     def _all_asked(self) -> bool:

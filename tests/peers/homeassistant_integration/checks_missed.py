@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from pytest_homeassistant_custom_component.common import MockConfigEntry, async_
 from seen import ENDED, PICTURE, ends, settled, state
 
 from custom_components.comfy2mqtt.const import EVENT
-from custom_components.comfy2mqtt.protocol.messages import RefusedError
+from custom_components.comfy2mqtt.protocol.messages import RefusedError, Result
 
 
 def told(home: HomeAssistant) -> Any:
@@ -205,6 +206,16 @@ async def test_an_older_store_is_followed_from_the_beginning_of_whatever_journal
     assert loaded.runtime_data.pictures["demo"].job_id == "second"
 
 
+async def submitted(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> tuple[asyncio.Task[Result], str]:
+    """Return an action that waits, and its job, which the bridge has accepted."""
+    waits = home.async_create_background_task(loaded.runtime_data.run("demo", {}), "waits")
+    while not bridge.asked("submit"):
+        await home.async_add_executor_job(int)
+    return waits, bridge.asked("submit")[0]["job_id"]
+
+
 async def test_an_action_gets_the_result_that_the_broker_did_not_take(
     home: HomeAssistant,
     bridge: FakeBridge,
@@ -216,11 +227,7 @@ async def test_an_action_gets_the_result_that_the_broker_did_not_take(
     bridge.ends = False
     # It may not be answered every time.
     bridge.errors["status"] = {"code": "busy", "message": "the journal is full"}
-    hub = loaded.runtime_data
-    waits = home.async_create_background_task(hub.run("demo", {}), "waits")
-    while not bridge.asked("submit"):
-        await home.async_add_executor_job(int)
-    job_id = bridge.asked("submit")[0]["job_id"]
+    waits, job_id = await submitted(home, bridge, loaded)
     while not bridge.asked("status"):
         await home.async_add_executor_job(int)
     bridge.not_taken.add(job_id)
@@ -240,11 +247,7 @@ async def test_a_result_that_was_asked_for_acknowledges_none_that_is_on_its_way(
     monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.01)
     events = async_capture_events(home, EVENT)
     bridge.ends = False
-    hub = loaded.runtime_data
-    waits = home.async_create_background_task(hub.run("demo", {}), "waits")
-    while not bridge.asked("submit"):
-        await home.async_add_executor_job(int)
-    job_id = bridge.asked("submit")[0]["job_id"]
+    waits, job_id = await submitted(home, bridge, loaded)
     # Neither is published yet; the later one is that which is asked for.
     bridge.result("earlier", n=500)
     bridge.result(job_id, n=501)
