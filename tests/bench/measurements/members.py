@@ -1,6 +1,6 @@
 """One and three bridges of a group, each with a ComfyUI of its own, on jobs that sleep.
 
-And how many of three that live are taken for dead by the others while all cores are busy.
+And how many of three that live are counted as dead by the others while all cores are busy.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ async def measure(stand: Stand) -> list[Row]:
         ),
         Row(
             what=f"{BRIDGES} bridges on jobs, beside a program on each core that only computes: "
-            f"how many that live were taken for dead in {BUSY_S:g} s",
+            f"how many that live were counted as dead in {BUSY_S:g} s",
             unit="",
             value=Spread.of([float(alarms)]),
             aim=Aim(0.0),
