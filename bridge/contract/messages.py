@@ -21,8 +21,10 @@ from bridge.contract.topics import ID
 
 CONTRACT_VERSION = 1
 
-# The largest `meta` that is echoed, and the longest `transaction`, in bytes and characters.
+# The largest `meta` that is echoed, and the longest `transaction`, in bytes and characters; and how
+# deep lists and objects lie in one another in a `meta`.
 MAX_META = 4096
+MAX_META_NESTING = 50
 MAX_TRANSACTION = 256
 
 Id: TypeAlias = Annotated[str, Meta(pattern=rf"\A{ID.pattern}\Z")]

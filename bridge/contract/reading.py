@@ -32,6 +32,26 @@ def decoded(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struc
         raise BadRequest(f"the payload is not valid JSON: {error}") from None
 
 
+def is_deeper(value: Any, most: int) -> bool:
+    """True if lists and objects of a decoded JSON lie in one another more than `most` deep.
+
+    Every decoder and encoder stops at some depth, which is less the more functions have called one
+    another: what one call has read another one may not write, or not read once more.
+    """
+    level = [value]
+    for _ in range(most):
+        level = [
+            below
+            for each in level
+            if isinstance(each, dict | list)
+            for below in (each.values() if isinstance(each, dict) else each)
+            if isinstance(below, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
 def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
     """Turn msgspec's sentence, `<problem> - at `$.<field>``, into an error with the field apart."""
     problem, _, where = str(error).partition(" - at ")

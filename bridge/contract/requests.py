@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from bridge.contract.errors import BadRequest, TooLarge
 from bridge.contract.messages import (
     MAX_META,
+    MAX_META_NESTING,
     MAX_TRANSACTION,
     Ack,
     BeginUpload,
@@ -29,7 +30,7 @@ from bridge.contract.messages import (
     Transaction,
     Workflows,
 )
-from bridge.contract.reading import decoded, text_of, unfit
+from bridge.contract.reading import decoded, is_deeper, text_of, unfit
 from bridge.contract.sets import (
     CancelSet,
     FetchSet,
@@ -291,16 +292,24 @@ def _check_submit(submit: Submit) -> None:
     if (submit.workflow is UNSET) == (submit.prompt is UNSET):
         raise BadRequest("a request names either `workflow` or `prompt`", field="workflow")
     _check_set(submit)
-    if submit.meta is not UNSET and len(submit.meta) > MAX_META:
+    if submit.meta is not UNSET:
+        _check_meta(bytes(submit.meta))
+
+
+def _check_meta(meta: bytes) -> None:
+    """Refuse a `meta` that spoils each message of its job, where it is echoed as it is.
+
+    msgspec skips it unread.
+    """
+    if len(meta) > MAX_META:
         raise TooLarge(
             f"meta is larger than {MAX_META} bytes",
             field="meta",
-            size=len(submit.meta),
+            size=len(meta),
             limit=MAX_META,
         )
-    if submit.meta is not UNSET:
-        # msgspec skips it unread; echoed as it is, it would spoil every message of the job.
-        text_of(bytes(submit.meta))
+    if is_deeper(decoded(_JSON, meta, Submit), MAX_META_NESTING):
+        raise BadRequest(f"meta is nested more than {MAX_META_NESTING} deep", field="meta")
 
 
 def _check_set(submit: Submit) -> None:

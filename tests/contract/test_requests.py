@@ -154,6 +154,19 @@ def test_a_meta_that_others_could_not_read_is_refused(meta: bytes) -> None:
         requests.decode("submit", b'{"workflow": "w", "meta": ' + meta + b"}")
 
 
+def test_a_meta_is_nested_no_deeper_than_any_reader_takes() -> None:
+    def meta(depth: int) -> bytes:
+        return b"[" * (depth - 1) + b'{"a": 1}' + b"]" * (depth - 1)
+
+    requests.decode("submit", b'{"workflow": "w", "meta": %b}' % meta(50))
+    requests.decode_run("w", None, b'{"$meta": %b}' % meta(50))
+    with pytest.raises(BadRequest, match="50 deep") as caught:
+        requests.decode("submit", b'{"workflow": "w", "meta": %b}' % meta(51))
+    assert caught.value.details["field"] == "meta"
+    with pytest.raises(BadRequest, match="50 deep"):
+        requests.decode_run("w", None, b'{"$meta": %b}' % meta(51))
+
+
 def test_a_large_meta_is_too_large() -> None:
     with pytest.raises(TooLarge) as caught:
         requests.decode("submit", b'{"workflow": "w", "meta": "' + b"x" * 4095 + b'"}')
