@@ -110,7 +110,8 @@ def build(
         workflow = msgspec.structs.replace(workflow, aliases={**others, **workflow.aliases})
     if sidecar is not None:
         workflow = apply_overrides(workflow, sidecar, lacks_nodes=lacks_nodes)
-    if drawing is None and info is not None and reads_workflow(workflow.graph, info):
+    drawn = drawing is None and not lacks_nodes  # what lacks nodes is not run
+    if drawn and info is not None and reads_workflow(workflow.graph, info):
         drawing = draw(workflow.graph, info)
     graph = workflow.graph.changed(outputs.names_to_set(workflow.graph, workflow.outputs))
     return msgspec.structs.replace(

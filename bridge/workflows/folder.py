@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
@@ -10,10 +11,13 @@ from typing import Any
 
 from msgspec import Struct
 
+from bridge.contract.errors import internal
 from bridge.workflows import source
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.sidecar import SidecarError
 from bridge.workflows.source import SUFFIXES, WorkflowSource, name_of
+
+log = logging.getLogger(__name__)
 
 SIDECAR = ".toml"
 MAX_FILE = 16 * 1024 * 1024
@@ -118,6 +122,14 @@ def _load(path: Path, beside: Path | None) -> WorkflowSource | BrokenFile:
         return broken(path.name, name_of(path.name), error)
     except OSError as error:
         return BrokenFile(path.name, name_of(path.name), f"cannot be read: {error.strerror}")
+    except Exception as defect:  # noqa: BLE001 - it costs this file, not the bridge
+        return defective(path.name, name_of(path.name), defect)
+
+
+def defective(file: str, workflow: str, defect: Exception) -> BrokenFile:
+    """Return the report on a file at which the bridge itself fails, and log where it does."""
+    log.error("workflow file %s: a defect of the bridge", file, exc_info=defect)
+    return BrokenFile(file, workflow, internal(defect).message)
 
 
 def broken(file: str, workflow: str, error: WorkflowError) -> BrokenFile:

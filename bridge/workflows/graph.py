@@ -14,6 +14,7 @@ import msgspec
 
 # ComfyUI writes node ids such as `58:43` (subgraphs) and `406.0.0.428` (expansion).
 MAX_NODES = 10_000
+MAX_OUTPUTS = 1_000
 # ComfyUI walks a chain of links, and the lists and objects in a value, by recursion, also in nodes
 # that no output needs. Python's limit of 1,000 frames then ends its worker thread, and with it the
 # jobs of everybody: a chain of 1,000 nodes does it, as does an object nested a thousand deep.
@@ -271,6 +272,8 @@ def _problem(value: Any, nodes: Mapping[str, Node]) -> str | None:
         return f"links to node {found.node}, which is not there"
     if found.output < 0:
         return f"links to output {found.output} of node {found.node}: the first is 0"
+    if found.output >= MAX_OUTPUTS:
+        return f"links to output {found.output} of node {found.node}: no node has as many"
     return None
 
 

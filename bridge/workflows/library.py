@@ -23,7 +23,7 @@ from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWork
 from bridge.text import did_you_mean
 from bridge.workflows import definition, models
 from bridge.workflows.catalogue import Needs, NodeCatalogue
-from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, is_workflow
+from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, defective, is_workflow
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
@@ -185,9 +185,9 @@ class Library:
 
     def inline(self, document: Mapping[str, Any]) -> Workflow:
         """Draw a workflow that a request brings, in either format. Raises InvalidInput."""
-        version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
         try:
             parsed, dynamic = graph_of(document, self.catalogue.merged)
+            version = definition.version_of(msgspec.json.encode(document, order="deterministic"))
             built = definition.build(
                 INLINE,
                 version,
@@ -394,6 +394,8 @@ class _Build:
             self._faults[file] = broken(file, name, error)
         except WorkflowError as error:
             self._faults[source.file] = broken(source.file, name, error)
+        except Exception as defect:  # noqa: BLE001 - it costs this workflow, not the bridge
+            self._faults[source.file] = defective(source.file, name, defect)
 
     def keep_what_broke(self) -> None:
         """Keep the last good version of a file that is broken now."""

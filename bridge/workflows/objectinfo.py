@@ -366,7 +366,9 @@ class ObjectInfo:
             order = _mapping(_mapping(declared).get("input_order"))
             for section, specs in inputs.items():
                 named = order.get(section)
-                if isinstance(named, list) and named != sorted(named) and isinstance(specs, dict):
+                if not (isinstance(named, list) and all(isinstance(each, str) for each in named)):
+                    continue
+                if named != sorted(named) and isinstance(specs, dict):
                     # One section that is not in alphabetical order by nature speaks for all.
                     return list(specs) != sorted(specs)
         return True
@@ -449,7 +451,9 @@ def input_spec(name: str, raw: Any, section: Section = "required") -> InputSpec:
         choices = _list(options.get("options"))
         keys = tuple(_mapping(each).get("key") for each in choices)
         return InputSpec(name, kind, section, options, keys, tuple(map(_branch, choices)))
-    return InputSpec(name, kind, section, options)
+    spec = InputSpec(name, kind, section, options)
+    spec.growing()  # a template that cannot be read is the class's fault, whoever asks for it later
+    return spec
 
 
 def _ordered(inputs: tuple[InputSpec, ...], order: Mapping[str, Any]) -> tuple[InputSpec, ...]:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
+from bridge.contract.reading import is_deeper
 from bridge.text import as_utf8
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.binding import FOLDER, PREFIX
@@ -31,6 +32,8 @@ T = TypeVar("T")
 
 SUFFIXES = (".json", ".png", ".webp")
 
+# Subgraphs within subgraphs, with values as deep as ComfyUI takes them, are not even that deep.
+_MAX_DEPTH = 300
 _MAX_NAME = 64
 _HASH = 8
 _JOB_FOLDER = re.compile(rf"{FOLDER}/[0-9a-f-]{{36}}/")
@@ -112,6 +115,7 @@ def graph_of(document: Any, info: ObjectInfo | None) -> tuple[Graph, Collection[
     it exported them.
     Raises WorkflowError if that fails, NeedsObjectInfo if it cannot be tried yet.
     """
+    _check_depth(document)
     if not is_ui_format(document):
         parsed = graph.parse(document)
         known = Replacements() if info is None else info.replacements
@@ -125,9 +129,15 @@ def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
 
     Raises WorkflowError if that fails, NeedsObjectInfo if it cannot be tried yet.
     """
+    _check_depth(document)
     if not is_ui_format(document):
         return document
     return _converted(document, info, convert)
+
+
+def _check_depth(document: Any) -> None:
+    if is_deeper(document, _MAX_DEPTH):
+        raise WorkflowError(f"nested more than {_MAX_DEPTH} deep")
 
 
 def _converted(

@@ -103,6 +103,21 @@ def test_a_sender_sends_as_far_as_it_is_let(rules: Any, wanted: list[Any]) -> No
     assert found == wanted
 
 
+def test_what_is_drawn_nowhere_is_in_no_group() -> None:
+    drawing = Drawing()
+    empty(drawing, 1)
+    sender(drawing, 3, 1, properties={"group_restricted": 1}, pos=[10, 50], size=[100, 50])
+    saver(drawing, 8, pos=[10**400, 0.5], size=[100, 50])
+    document = drawing.document()
+    document["groups"] = [
+        {"title": "left", "bounding": [0.5, 0, 200, 400]},
+        {"title": "nowhere", "bounding": [0, 0, 10**400, 0.5]},
+    ]
+
+    prompt = convert(document, comparison.object_info("0.33.0"))
+    assert "images" not in prompt["8"]["inputs"]
+
+
 def test_of_two_senders_the_more_particular_counts_and_of_two_alike_none() -> None:
     for first, second, wanted in (
         ({}, {"title_regex": "Save"}, "2"),

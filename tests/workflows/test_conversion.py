@@ -361,6 +361,13 @@ def test_a_choice_brings_its_inputs_with_values_and_links() -> None:
     }
 
 
+def test_a_list_where_a_choices_inputs_have_a_control_is_none() -> None:
+    drawing = Drawing()
+    drawing.node(1, "TextGenerate", values=["a cat", 256, "on", *[["fixed"]] * 9])
+
+    assert converted(drawing.document())["1"]["inputs"]["sampling_mode"] == "on"
+
+
 def test_members_of_a_growing_list_keep_their_names() -> None:
     drawing = Drawing()
     load_image(drawing, 1, "a.png")

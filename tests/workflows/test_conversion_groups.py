@@ -111,6 +111,8 @@ def test_links_of_a_group_that_lead_nowhere_are_passed_over() -> None:
     document = copy.deepcopy(comparison.load("groups")["plain"])
     group = document["extra"]["groupNodes"]["My Group"]
     group["links"] += [[0, 0, 9, 0], "x", [None, 0, 1, 0], [True], [0, 0, 1, 99, 1, "IMAGE"]]
+    # From an output for which there is no memory, and one for which there is no number.
+    group["links"] += [[0, 10**12, 1, 0, 1, "IMAGE"], [0, 10**30, 1, 0, 1, "IMAGE"]]
     group["external"] += [[], "x", [7, 7, "IMAGE"]]
     want = comparison.load("groups-0.33.0")["plain"]
     assert comparison.differences(want, convert(document, info("0.33.0")), info("0.33.0")) == []

@@ -245,6 +245,7 @@ json_values = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=3)
+    | st.sampled_from([10**12, -(10**12), 10**400, -(10**400)])
     | st.sampled_from(["Reroute", "PrimitiveNode", "KSampler", "-1", "INT", "*", SUBGRAPH]),
     lambda inner: (
         st.lists(inner, max_size=4)

@@ -71,6 +71,11 @@ def test_a_graph_is_drawn_for_nodes_of_packs_that_read_the_workflow() -> None:
     assert definition.build("demo", "v1", parsed, None).drawing is None
 
 
+def test_what_lacks_a_class_is_not_drawn_as_it_is_not_run() -> None:
+    lacking = graph.parse({**PLAIN, "9": {"class_type": "Unheard", "inputs": {"any": ["2", 0]}}})
+    assert definition.build("demo", "v1", lacking, reading()).drawing is None
+
+
 def test_nodes_of_an_unknown_class_are_drawn_with_their_links() -> None:
     document = {**PLAIN, "9": {"class_type": "Unheard", "inputs": {"any": ["2", 3], "x": 5}}}
     drawn = draw(graph.parse(document), INFO)

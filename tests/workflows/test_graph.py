@@ -64,6 +64,11 @@ def test_consumers_are_found() -> None:
         ({"1": {"inputs": {}}}, "1", "class_type"),
         ({"1": {"class_type": "X"}}, "1", "inputs"),
         ({"1": {"class_type": "X", "inputs": {"a": ["9", 0]}}}, "1", "node 9, which is not there"),
+        (
+            {"1": {"class_type": "X", "inputs": {"a": ["1", 10**9]}}},
+            "1",
+            "output 1000000000 of node 1: no node has as many",
+        ),
         ({str(key): {} for key in range(10_001)}, None, "more than 10000"),
     ],
 )

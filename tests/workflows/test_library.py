@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from bridge.contract.errors import ComfyUIUnavailable, UnknownWorkflow
+from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.contract.topics import is_id
+from bridge.workflows import definition, source
 from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
 from bridge.workflows.source import title_of
 from tests.workflows import test_embedded
@@ -104,6 +105,49 @@ async def test_a_broken_file_harms_no_other_and_is_reported_once(shelf: Shelf) -
     shelf.put("bad.json", PLAIN)
     assert [each.name for each in (await shelf.library.reload()).updated] == ["bad"]
     assert "bad.json" not in {each.file for each in shelf.library.broken}
+
+
+async def test_a_file_at_which_the_bridge_itself_fails_harms_no_other(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail_at(function: Any, wanted: str) -> Any:
+        def failing(name: str, *rest: Any, **named: Any) -> Any:
+            if wanted in name:
+                raise MemoryError
+            return function(name, *rest, **named)
+
+        return failing
+
+    monkeypatch.setattr(source, "read", fail_at(source.read, "unread"))
+    monkeypatch.setattr(source, "build", fail_at(definition.build, "unbuilt"))
+    for name in ("good", "unread", "unbuilt"):
+        shelf.put(f"{name}.json", PLAIN)
+    changes = await shelf.library.open()
+    assert list(shelf.library.workflows) == ["good"]
+    assert {each.file for each in changes.broken} == {"unread.json", "unbuilt.json"}
+    assert all("internal error (MemoryError)" in each.reason for each in changes.broken)
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+
+
+@pytest.mark.parametrize("depth", [301, 960, 975, 985])
+async def test_a_file_that_is_nested_deeply_is_broken_whatever_reads_it(
+    shelf: Shelf, depth: int
+) -> None:
+    deep = b"[" * depth + b"]" * depth
+    drawing = json.dumps(DRAWING).encode()
+    shelf.put("value.json", drawing.replace(b'["there.png"]', b'["there.png", ' + deep + b"]"))
+    shelf.put("extra.json", drawing.replace(b'"version"', b'"extra": ' + deep + b', "version"'))
+    shelf.put("plain.json", json.dumps(PLAIN).encode().replace(b"{", b'{"x": ' + deep + b", ", 1))
+    await shelf.library.open()
+    await shelf.library.update("one", INFO_BYTES)
+    assert shelf.library.workflows == {}
+    for broken in shelf.library.broken:
+        assert "nested" in broken.reason, broken
+    inline: dict[str, Any] = {**DRAWING, "extra": []}
+    for _ in range(depth):
+        inline["extra"] = [inline["extra"]]
+    with pytest.raises(InvalidInput, match="nested"):
+        shelf.library.inline(inline)
 
 
 async def test_what_was_good_stays_in_use_while_its_file_is_broken(shelf: Shelf) -> None:

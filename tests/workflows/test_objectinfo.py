@@ -182,12 +182,29 @@ def test_a_live_server_keeps_the_order_of_its_keys_and_a_sorted_file_has_lost_it
     assert not comparison.object_info("0.33.0").order_known()
 
 
+def test_an_order_that_names_no_inputs_says_nothing() -> None:
+    inputs = {"required": {"b": ["INT", {}], "a": ["INT", {}]}}
+    odd = {"input": inputs, "input_order": {"required": ["b", 7, None]}}
+    good = {"input": inputs, "input_order": {"required": ["b", "a"]}}
+
+    assert ObjectInfo({"Odd": odd}).order_known()
+    assert ObjectInfo({"Odd": odd, "Good": good}).order_known()
+
+
 def test_a_class_that_cannot_be_read_leaves_the_others_usable() -> None:
+    grows = ["COMFY_AUTOGROW_V3", {"template": {"input": {"required": {"it": 7}}}}]
+    brings = {"options": [{"key": "a", "inputs": {"required": {"it": grows}}}]}
     info = ObjectInfo(
-        {"Bad": {"input": {"required": {"it": [7]}}}, "Good": {"input": {}}, "Worse": 3}
+        {
+            "Bad": {"input": {"required": {"it": [7]}}},
+            "Grows": {"input": {"required": {"it": grows}}},
+            "Brings": {"input": {"required": {"it": ["COMFY_DYNAMICCOMBO_V3", brings]}}},
+            "Good": {"input": {}},
+            "Worse": 3,
+        }
     )
 
-    for name in ("Bad", "Worse"):
+    for name in ("Bad", "Grows", "Brings", "Worse"):
         with pytest.raises(ObjectInfoError) as caught:
             info.get(name)
         assert caught.value.class_type == name

@@ -254,7 +254,8 @@ def _group(raw: Mapping[str, Any]) -> FileGroup:
     for each in _items(raw.get("links"), MAX_LINKS):
         match each:
             case [int(origin), int(slot), int(target), int(place), *rest]:
-                if 0 <= origin < len(nodes) and 0 <= target < len(nodes):
+                there = 0 <= origin < len(nodes) and 0 <= target < len(nodes)
+                if there and slot < MAX_PER_NODE:
                     kind = _slot_type(rest[1]) if len(rest) > 1 else "*"
                     links.append(GroupLink(origin, slot, target, place, kind))
     external: set[tuple[int, int]] = set()
@@ -312,7 +313,11 @@ def _pair(raw: Any) -> tuple[float, float] | None:
 
 
 def _are_numbers(*values: Any) -> bool:
-    return all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
+    """True for places and lengths: nobody draws as far away as whole numbers are not exact."""
+    return all(
+        isinstance(each, int | float) and not isinstance(each, bool) and abs(each) < MAX_ID
+        for each in values
+    )
 
 
 def _values(raw: Any) -> tuple[Any, ...] | Mapping[str, Any] | None:

@@ -142,8 +142,9 @@ class _Search:
         place += 1
         for widget in self._layout.widgets(spec)[1:]:
             if widget.saved and place < len(self._values):
-                controls = widget.name.startswith("control_after")
-                if controls and self._values[place] not in _CONTROLS:
+                control = self._values[place]
+                is_one = isinstance(control, str) and control in _CONTROLS
+                if widget.name.startswith("control_after") and not is_one:
                     score += _WRONG
                 place += 1
         branch = spec.branch(value)
