@@ -11,6 +11,10 @@ from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
 from bridge.text import as_utf8, did_you_mean, plain_problem
 
+# How deep lists and objects may lie in one another in what comes from outside. Not even values as
+# deep as ComfyUI takes them, in subgraphs within subgraphs, are that deep.
+DEEPEST = 300
+
 
 def text_of(payload: bytes) -> str:
     """Return a payload's text. Raises BadRequest."""

@@ -30,7 +30,7 @@ from bridge.contract.messages import (
     Transaction,
     Workflows,
 )
-from bridge.contract.reading import decoded, is_deeper, text_of, unfit
+from bridge.contract.reading import DEEPEST, decoded, is_deeper, text_of, unfit
 from bridge.contract.sets import (
     CancelSet,
     FetchSet,
@@ -220,6 +220,8 @@ def correlated(correlation_data: bytes | None) -> str | UnsetType:
 
 _OBJECT: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
+# Fields whose values are any JSON, as it was decoded.
+_OF_ANY_JSON = ("inputs", "prompt", "each", "grid")
 # Fields that are objects or lists of them, wherever they stand.
 _NOT_TEXT = ("output", "put", "webhook", "collect")
 _NAMED = msgspec.json.Decoder(_Named)
@@ -291,6 +293,9 @@ def _set_field(fields: dict[str, Any], name: str, value: Any) -> None:
 def _check_submit(submit: Submit) -> None:
     if (submit.workflow is UNSET) == (submit.prompt is UNSET):
         raise BadRequest("a request names either `workflow` or `prompt`", field="workflow")
+    for field in _OF_ANY_JSON:
+        if is_deeper(getattr(submit, field), DEEPEST):
+            raise BadRequest(f"{field}: nested more than {DEEPEST} deep", field=field)
     _check_set(submit)
     if submit.meta is not UNSET:
         _check_meta(bytes(submit.meta))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from bridge.contract.reading import is_deeper
+from bridge.contract.reading import DEEPEST, is_deeper
 from bridge.text import as_utf8
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.binding import FOLDER, PREFIX
@@ -32,8 +32,6 @@ T = TypeVar("T")
 
 SUFFIXES = (".json", ".png", ".webp")
 
-# Subgraphs within subgraphs, with values as deep as ComfyUI takes them, are not even that deep.
-_MAX_DEPTH = 300
 _MAX_NAME = 64
 _HASH = 8
 _JOB_FOLDER = re.compile(rf"{FOLDER}/[0-9a-f-]{{36}}/")
@@ -136,8 +134,8 @@ def prompt_of(document: Any, info: ObjectInfo | None) -> Any:
 
 
 def _check_depth(document: Any) -> None:
-    if is_deeper(document, _MAX_DEPTH):
-        raise WorkflowError(f"nested more than {_MAX_DEPTH} deep")
+    if is_deeper(document, DEEPEST):
+        raise WorkflowError(f"nested more than {DEEPEST} deep")
 
 
 def _converted(

@@ -167,6 +167,26 @@ def test_a_meta_is_nested_no_deeper_than_any_reader_takes() -> None:
         requests.decode_run("w", None, b'{"$meta": %b}' % meta(51))
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("inputs", b'{"a": %b}'),
+        ("each", b'[{"a": %b}]'),
+        ("grid", b'{"a": [%b]}'),
+        ("prompt", b'{"1": {"inputs": {"a": %b}}}'),
+    ],
+)
+@pytest.mark.parametrize("depth", [301, 900])
+def test_what_is_any_json_is_nested_no_deeper_than_any_reader_takes(
+    field: str, value: bytes, depth: int
+) -> None:
+    deep = value % (b"[" * depth + b"]" * depth)
+    workflow = b"" if field == "prompt" else b'"workflow": "w", '
+    with pytest.raises(BadRequest, match="300 deep") as caught:
+        requests.decode("submit", b'{%b"%b": %b}' % (workflow, field.encode(), deep))
+    assert caught.value.details["field"] == field
+
+
 def test_a_large_meta_is_too_large() -> None:
     with pytest.raises(TooLarge) as caught:
         requests.decode("submit", b'{"workflow": "w", "meta": "' + b"x" * 4095 + b'"}')

@@ -44,6 +44,7 @@ JSON: list[tuple[str, bytes, str]] = [
     ("submit", b'{"meta": ' + b"[" * 3000 + b"]" * 3000 + b"}", "bad_request"),
     # Little enough for the request's decoder, and too much for the journal's at the next start.
     ("submit", b'{"workflow": "colour", "meta": ' + b"[" * 970 + b"]" * 970 + b"}", "bad_request"),
+    ("run/colour", b'{"colour": ' + b"[" * 970 + b"]" * 970 + b"}", "bad_request"),
     ("run/colour", b'{"colour": NaN}', "bad_request"),
     ("run/colour", b'{"colour": -Infinity}', "bad_request"),
     ("run/colour", b'{"colour": 1e999}', "bad_request"),
