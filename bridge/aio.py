@@ -1,8 +1,9 @@
-"""Additions to asyncio: races whose losers are cancelled, bounded waits, a loop for MQTT."""
+"""Additions to asyncio: races whose losers are cancelled, bounded waits, a loop, hashes."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sys
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -10,6 +11,9 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+# A quarter of a millisecond's work: below it, a thread's hand-over costs more than it saves.
+_HASHED_IN_PLACE = 256 * 1024
 
 
 @overload
@@ -57,3 +61,10 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     if sys.platform == "win32":
         return asyncio.SelectorEventLoop()
     return asyncio.new_event_loop()
+
+
+async def sha256_of(data: bytes | memoryview) -> str:
+    """Return the hexadecimal SHA-256 of `data`; large ones are hashed in a thread."""
+    if len(data) <= _HASHED_IN_PLACE:
+        return hashlib.sha256(data).hexdigest()
+    return await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())

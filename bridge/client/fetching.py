@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
+from bridge.aio import sha256_of
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Fetch, OutputInfo, Part
@@ -47,9 +47,7 @@ class ReceivedBytes:
         if len(self.data) != info.size:
             return False
         if self._sha256 is None:
-            # 16 MB take 10 to 30 ms.
-            digest = await asyncio.to_thread(hashlib.sha256, self.data)
-            self._sha256 = digest.hexdigest()
+            self._sha256 = await sha256_of(self.data)
         return self._sha256 == info.sha256
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Final
 
+from bridge.aio import sha256_of
 from bridge.client.inputs import Media
 from bridge.client.session import Session
 from bridge.contract.errors import Conflict, InvalidInput, QuotaExceeded, TooLarge
@@ -22,8 +22,7 @@ async def upload(session: Session, media: Media, name: str | None = None) -> Upl
 
     Raises TooLarge, QuotaExceeded, and Conflict or InvalidInput where another upload is in the way.
     """
-    digest = await asyncio.to_thread(hashlib.sha256, media.data)
-    sha256 = digest.hexdigest()
+    sha256 = await sha256_of(media.data)
     name = name or sha256
     content_type = or_unset(media.content_type)
     begin = BeginUpload(size=len(media.data), sha256=sha256, content_type=content_type)

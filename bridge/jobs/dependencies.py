@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from bridge.aio import sha256_of
 from bridge.contract.errors import (
     DependencyFailed,
     Expired,
@@ -27,7 +28,6 @@ from bridge.jobs.job import Blob, MediaInput, Plan
 from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.queue import Key
 from bridge.jobs.state import is_outcome
-from bridge.media.digest import sha256_of
 from bridge.media.extents import MediaLimits
 from bridge.media.files import INLINE_LIMIT, Files, read_kept
 from bridge.media.sniff import sniff

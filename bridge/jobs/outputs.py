@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from bridge.aio import sha256_of
 from bridge.comfyui.errors import ComfyUIError, NotFound, ReplyTooLarge, UnexpectedAnswer
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
 from bridge.contract.errors import ExecutionError
@@ -17,7 +18,6 @@ from bridge.contract.messages import MissingOutput, OutputInfo, or_unset
 from bridge.contract.retained import OutputDefinition
 from bridge.jobs import ui_output
 from bridge.jobs.ui_output import FileItem, TextItem
-from bridge.media.digest import sha256_of
 from bridge.media.sniff import UNKNOWN, Sniffed, sniff
 from bridge.text import without_folders
 

@@ -17,11 +17,11 @@ from weakref import WeakValueDictionary
 import msgspec
 from msgspec import UNSET, Struct
 
+from bridge.aio import sha256_of
 from bridge.contract.errors import Busy, Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
 from bridge.jobs.journal import Journal, KeptUpload
 from bridge.jobs.unfinished_uploads import UnfinishedUploads
-from bridge.media.digest import sha256_of
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 

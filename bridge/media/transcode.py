@@ -11,7 +11,6 @@ The bridge itself never decodes an image.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import math
 import os
@@ -25,6 +24,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from bridge.aio import sha256_of
 from bridge.contract.messages import Format, OutputInfo, or_none
 from bridge.media import pipe, profile
 from bridge.media.pipe import (
@@ -120,7 +120,7 @@ class Transcoder:
         if not isinstance(answer, Made):
             raise CannotTranscode(_unexpected(answer))
         # Hashed here: a worker that was given hostile bytes must not be who names them.
-        sha256 = await asyncio.to_thread(_sha256, body)
+        sha256 = await sha256_of(body)
         return Transcoded(body, sha256, content_type(form), answer.width, answer.height)
 
     async def in_form(
@@ -219,10 +219,6 @@ class Transcoder:
 
 def _unexpected(answer: Answer) -> str:
     return answer.reason if isinstance(answer, Refused) else "its process answers something else"
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 class _Worker:

@@ -22,6 +22,7 @@ import msgspec
 from msgspec.structs import replace
 from uvloop import new_event_loop
 
+from bridge.aio import sha256_of
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.connection import connected
 from bridge.comfyui.frames import Executing, Frame, NodeExecuted, OutputBytes
@@ -30,7 +31,6 @@ from bridge.contract.topics import Topics
 from bridge.jobs.job import Draft, KeptOutput
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
-from bridge.media.digest import sha256_of
 from bridge.mqtt import Address, Connection, Incoming, Subscription
 from tests.bench.graphs import COLOUR
 from tests.bench.writer import new_draft

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
+from bridge.aio import sha256_of
 from bridge.contract.errors import BridgeError, ExecutionError, TooLarge
 from bridge.contract.messages import Collect, MissingOutput, OutputInfo, Shown
 from bridge.contract.sets import MAX_ZIP_BYTES
@@ -37,7 +38,6 @@ from bridge.jobs.journal.sets import JobRow, OutputRow, SetRecord
 from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.sets.plan import SetSpec
-from bridge.media.digest import sha256_of
 from bridge.media.files import Files, kept_bytes, read_kept
 from bridge.media.pipe import Cell, Collage
 from bridge.media.profile import Profile, SourceImage, target
