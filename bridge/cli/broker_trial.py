@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import pairwise
 from time import monotonic
 
@@ -16,7 +16,6 @@ from msgspec import Struct
 
 from bridge.adapters.mqtt.restrictions import restrictions
 from bridge.adapters.mqtt.subscriber import RECEIVE_WINDOW
-from bridge.cli.broker_names import SYSTEM_FILTERS, name_of
 from bridge.cli.diagnostics import Finding
 from bridge.config import Config
 from bridge.contract.topics import HomeAssistantTopics, Topics
@@ -46,6 +45,20 @@ _SIZES = (64 * 1024, 1024 * 1024, 8 * 1024 * 1024)
 _LONGEST_S = 20.0
 _IN_ORDER = 30
 _NAME_WIDTH = 14
+# What brokers publish of themselves: mosquitto; EMQX and NanoMQ; VerneMQ.
+SYSTEM_FILTERS = ("$SYS/broker/version", "$SYS/brokers/+/version", "$SYS/+/uptime")
+
+# Clouds publish nothing of themselves, and are known by their names.
+_CLOUDS = (
+    (".amazonaws.com", "AWS IoT Core"),
+    (".eventgrid.azure.net", "Azure Event Grid"),
+    (".azure-devices.net", "Azure IoT Hub"),
+    (".emqxsl.com", "EMQX Serverless"),
+    (".emqx.cloud", "EMQX Cloud"),
+    (".hivemq.cloud", "HiveMQ Cloud"),
+    (".cloudamqp.com", "RabbitMQ at CloudAMQP"),
+    (".cedalo.cloud", "Pro Mosquitto at Cedalo"),
+)
 
 
 class TrialResults(Struct):
@@ -348,3 +361,22 @@ def _retained_row(found: TrialResults, follows: str) -> Finding:
 
 def _row(name: str, found: str, follows: str = "", *, good: bool = True) -> Finding:
     return Finding(good=good, what=f"broker: {name:<{_NAME_WIDTH}} {found}", advice=follows)
+
+
+def name_of(host: str, system: Mapping[str, bytes]) -> str | None:
+    """Return a broker's name, with its version if it is known; None: it cannot be known.
+
+    `system` are the messages at `SYSTEM_FILTERS`, by topic.
+    """
+    for topic, payload in system.items():
+        text = payload.decode(errors="replace").strip()[:80]
+        match topic.split("/"):
+            case ["$SYS", "broker", "version"]:
+                # "mosquitto version 2.0.11"; others give a bare number.
+                return text.replace(" version ", " ") or None
+            case ["$SYS", "brokers", node, "version"]:
+                maker = "NanoMQ" if "nanomq" in node.lower() else "EMQX"
+                return f"{maker} {text}"
+            case ["$SYS", node, "uptime"] if "vernemq" in node.lower():
+                return "VerneMQ"
+    return next((name for end, name in _CLOUDS if host.lower().endswith(end)), None)

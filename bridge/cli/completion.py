@@ -13,9 +13,9 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from bridge import config
-from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.aio import new_event_loop
-from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags
+from bridge.cli.find import client_of
+from bridge.cli.options import FLAG_NAMES, BrokerFlags
 from bridge.cli.shared import CLIENT_SETTINGS, FAILED, client_name, load_settings, stop
 from bridge.client import Client
 from bridge.contract.errors import BridgeError
@@ -100,8 +100,5 @@ def _asked(
 
 
 async def _within(settings: config.Config, name: str, ask: Callable[[Client], Awaitable[T]]) -> T:
-    async with (
-        asyncio.timeout(_PATIENCE_S),
-        Client(bridge_address(settings), name, base=settings.base_topic) as client,
-    ):
+    async with asyncio.timeout(_PATIENCE_S), client_of(settings, name) as client:
         return await ask(client)

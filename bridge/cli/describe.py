@@ -13,8 +13,7 @@ from typing import Any
 import click
 from msgspec import UNSET
 
-from bridge.adapters.mqtt.broker_address import bridge_address
-from bridge.client import Client
+from bridge.cli.find import client_of
 from bridge.config import Config
 from bridge.contract.retained import Definition
 
@@ -24,7 +23,7 @@ _CHOICES_SHOWN = 20
 
 async def describe(settings: Config, name: str, workflow: str) -> int:
     """Print the draft of a workflow's sidecar."""
-    async with Client(bridge_address(settings), name, base=settings.base_topic) as client:
+    async with client_of(settings, name) as client:
         click.echo(draft(await client.workflow(workflow)), nl=False)
     return 0
 

@@ -11,8 +11,8 @@ import click
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.atomicfile import PRIVATE, write_file
-from bridge.cli.broker_flags import BrokerFlags, broker_url
 from bridge.cli.doctor import examine
+from bridge.cli.options import BrokerFlags, broker_url
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import ConfigError
 from bridge.config.draft import draft

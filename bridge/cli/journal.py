@@ -63,7 +63,8 @@ def _findings(settings: Config) -> list[Finding]:
     try:
         found = _checked(settings)
         if found.faults:
-            return [*_faults(found), *_repaired(settings)]
+            faults = [Finding(good=False, what=f"the journal: {each}") for each in found.faults]
+            return [*faults, *_repaired(settings)]
     except (Unrepairable, DatabaseError, OSError) as error:
         return [Finding(good=False, what=str(error))]
     return [Finding(good=True, what=f"{journal} is sound"), *_of_folder(found, settings)]
@@ -76,10 +77,6 @@ def _checked(settings: Config) -> Condition:
         return found
     damaged, missing = compare_all(bucket_of(settings), found.missing)
     return Condition(found.faults, [*found.damaged, *damaged], missing)
-
-
-def _faults(found: Condition) -> list[Finding]:
-    return [Finding(good=False, what=f"the journal: {fault}") for fault in found.faults]
 
 
 def _repaired(settings: Config) -> list[Finding]:

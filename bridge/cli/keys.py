@@ -7,10 +7,9 @@ from datetime import datetime
 
 import click
 
-from bridge.adapters.web.errors import KeyringError
-from bridge.adapters.web.keyring import Keyring
-from bridge.cli import tables
+from bridge.adapters.web.keyring import Keyring, KeyringError
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
+from bridge.cli.terminal import show_table
 from bridge.config import Config, ConfigError, shared_key
 from bridge.contract.topics import ID_RULE, is_id
 from bridge.sinks import signature
@@ -38,7 +37,7 @@ def show(settings: Config) -> None:
     for key in sorted(_keyring(settings).keys, key=lambda each: (each.client, each.made_at)):
         made = datetime.fromtimestamp(key.made_at).astimezone()
         rows.append((key.id, key.client, key.name, f"{made:%Y-%m-%d %H:%M}"))
-    tables.show(("id", "client", "name", "made"), rows)
+    show_table(("id", "client", "name", "made"), rows)
 
 
 def revoke(settings: Config, key_id: str) -> None:

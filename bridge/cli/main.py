@@ -31,7 +31,7 @@ main.sections = {
         "cancel": "jobs:cancel",
         "replay": "run:replay",
         "workflows": "jobs:workflows",
-        "mcp": "mcp:mcp",
+        "mcp": "serve:mcp",
     },
     "Operate a bridge": {
         "serve": "serve:serve",
@@ -43,7 +43,7 @@ main.sections = {
         "keys": "keys:keys",
         "backup": "operate:backup",
         "restore": "operate:restore",
-        "websocket": "websocket:websocket",
+        "websocket": "serve:websocket",
         "webhook-secret": "keys:webhook_secret",
     },
     "Set up": {

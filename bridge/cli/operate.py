@@ -13,10 +13,10 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from bridge.adapters.mqtt.broker_address import bridge_address
-from bridge.cli import tables
 from bridge.cli.diagnostics import explain_release
 from bridge.cli.find import away
 from bridge.cli.shared import FAILED, stop
+from bridge.cli.terminal import show_table
 from bridge.cli.words import duration
 from bridge.config import Config
 from bridge.contract.errors import Error, from_wire
@@ -114,9 +114,7 @@ def _read(verb: str, response: _Response) -> Report:
 def _show(report: Report) -> None:
     match report:
         case InstancesReport(instances=instances):
-            tables.show(
-                ("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items())
-            )
+            show_table(("comfyui", "state", "for", "restarts", "why"), map(_row, instances.items()))
             for name, comfyui in instances.items():
                 if comfyui.release is not UNSET:
                     click.echo(explain_release(name, comfyui.release).what)
@@ -162,6 +160,6 @@ def _show_queue(report: QueueReport) -> None:
         for each in report.jobs
     )
     if report.jobs:
-        tables.show(("client", "job", "workflow", "state", "before it", "comfyui"), rows)
+        show_table(("client", "job", "workflow", "state", "before it", "comfyui"), rows)
     if report.more:
         click.echo("...")

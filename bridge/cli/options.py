@@ -1,18 +1,24 @@
-"""Options of commands as `--help` shows them: in groups, each with its default and variable."""
+"""Options of commands: values that they take, the flags that name a broker, and their help.
+
+`--help` shows settings in groups, each with its default and variable.
+"""
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from urllib.parse import quote, urlsplit
 
 import click
+from click.shell_completion import CompletionItem
+from msgspec import Struct
 
 from bridge import config
-from bridge.cli.broker_flags import BROKER_FLAGS
 from bridge.config import Config
 from bridge.config.about import BROKER, GROUPS, group_of, meaning
 
@@ -30,6 +36,105 @@ _NAMED = {
 _LARGE = 1e6
 # A command's first sentence is shown whole.
 _SHORT = 200
+_LAST_PORT = 65_535
+_TLS_PORT = 8883
+
+
+class _Seconds(click.ParamType[float]):
+    """A number of seconds above 0."""
+
+    name = "seconds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; what is none ends the command."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r}: expected a number of seconds above 0", param, ctx)
+        return seconds
+
+
+class _Port(click.ParamType[int]):
+    """A port."""
+
+    name = "port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; what is none ends the command."""
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and 0 < int(text) <= _LAST_PORT):
+            self.fail(f"{value!r}: expected a port, 1 to {_LAST_PORT}", param, ctx)
+        return int(text)
+
+
+SECONDS = _Seconds()
+PORT = _Port()
+
+# Name of the parameter, its flags, and its attributes.
+BROKER_FLAGS: tuple[tuple[str, tuple[str, ...], dict[str, Any]], ...] = (
+    ("host", ("-H", "--host"), {"help": "The broker's host, in place of --mqtt-url."}),
+    (
+        "port",
+        ("-p", "--port"),
+        {
+            "help": "The broker's port; 8883 is TLS.",
+            "type": PORT,
+            "metavar": "NUMBER",
+        },
+    ),
+    ("username", ("-u", "--username"), {"help": "The user at the broker."}),
+    (
+        "password",
+        ("-P", "--pw"),
+        {"help": "The password there; other users of this machine can see it."},
+    ),
+)
+
+FLAG_NAMES = tuple(name for name, _, _ in BROKER_FLAGS)
+
+
+class BrokerFlags(Struct, frozen=True):
+    """The values of the broker's flags; None is a flag that was not given."""
+
+    host: str | None = None
+    port: int | None = None
+    username: str | None = None
+    password: str | None = None
+
+    @property
+    def given(self) -> bool:
+        """True if any of them is given."""
+        return self != BrokerFlags()
+
+
+def broker_url(url: str, flags: BrokerFlags) -> str:
+    """Return the URL of the broker that the flags name, the rest being as in `url`.
+
+    Another host gets neither the user nor the password nor the port of `url`. Raises ValueError
+    where `url` is none.
+    """
+    if not flags.given:
+        return url
+    parts = urlsplit(url if "://" in url else f"mqtt://{url}")
+    if flags.host is None:
+        host, port, user, secret = parts.hostname or "", parts.port, parts.username, parts.password
+    else:
+        host, port, user, secret = flags.host.strip("[]"), None, None, None
+    if flags.username is not None:
+        user, secret = quote(flags.username, safe=""), None
+    if flags.password is not None:
+        secret = quote(flags.password, safe="")
+    scheme = "mqtts" if flags.port == _TLS_PORT and parts.scheme == "mqtt" else parts.scheme
+    port = flags.port or port
+    account = (user or "") + ("" if secret is None else f":{secret}")
+    where = (f"[{host}]" if ":" in host else host) + ("" if port is None else f":{port}")
+    if flags.host is None:  # a WebSocket's path is that host's
+        where += parts.path + (f"?{parts.query}" if parts.query else "")
+    return f"{scheme}://{account}@{where}" if account else f"{scheme}://{where}"
 
 
 class SettingOption(click.Option):
@@ -178,3 +283,18 @@ def _plain(kind: Any) -> Any:
     if get_origin(kind) in (Union, types.UnionType):
         return _plain(next(each for each in get_args(kind) if each is not types.NoneType))
     return kind
+
+
+def complete(
+    what: str,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return a completer that asks the broker, a function of `bridge.cli.completion`."""
+
+    def offer(
+        context: click.Context, parameter: click.Parameter, begun: str
+    ) -> list[CompletionItem]:
+        function = getattr(import_module("bridge.cli.completion"), what)
+        found: list[CompletionItem] = function(context, parameter, begun)
+        return found
+
+    return offer

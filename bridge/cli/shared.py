@@ -14,9 +14,14 @@ import msgspec
 from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.aio import new_event_loop
-from bridge.cli.broker_flags import FLAG_NAMES, BrokerFlags, broker_url
 from bridge.cli.diagnostics import Finding
-from bridge.cli.options import broker_options, setting_option
+from bridge.cli.options import (
+    FLAG_NAMES,
+    BrokerFlags,
+    broker_options,
+    broker_url,
+    setting_option,
+)
 from bridge.config import Config, ConfigError
 from bridge.config.about import GROUPS, WEB
 from bridge.contract.errors import BridgeError

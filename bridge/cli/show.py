@@ -10,10 +10,10 @@ import click
 import msgspec
 from msgspec import UNSET, to_builtins
 
-from bridge.cli import tables
 from bridge.cli.find import all_jobs, answering, client_of, job_id_of, need_bridge
 from bridge.cli.run import definition_of
 from bridge.cli.shared import FAILED, explain, stop
+from bridge.cli.terminal import show_table
 from bridge.cli.words import duration, size, waiting
 from bridge.config import Config
 from bridge.contract.errors import from_wire
@@ -55,7 +55,7 @@ async def show_workflows(
 
 def _show_workflow(definition: Definition) -> None:
     click.echo(definition.title)
-    tables.show(("input", "kind", "default", "allowed", "description"), _inputs(definition))
+    show_table(("input", "kind", "default", "allowed", "description"), _inputs(definition))
     for output in definition.outputs:
         click.echo(f"output {output.name}: {output.kind}")
     if definition.runnable is False:
@@ -83,7 +83,7 @@ async def show_jobs(
         )
         for each in shown
     )
-    tables.show(("job", "workflow", "state", "accepted"), rows)
+    show_table(("job", "workflow", "state", "accepted"), rows)
     if len(found) > len(shown):
         click.echo(f"and {len(found) - len(shown)} older ones: --all shows them", err=True)
     return 0
@@ -101,9 +101,9 @@ async def show_job(settings: Config, name: str, begun: str, *, of_set: bool, as_
     if as_json:
         click.echo(encode(view))
     elif isinstance(view, SetView):
-        tables.show(("set", view.set_id), _facts_of_set(view))
+        show_table(("set", view.set_id), _facts_of_set(view))
     else:
-        tables.show(("job", view.job_id), _facts(view))
+        show_table(("job", view.job_id), _facts(view))
     return 0
 
 
@@ -177,7 +177,7 @@ def _overview(found: dict[str, Definition]) -> None:
         shown = ", ".join(inputs[:8]) + (f" and {len(inputs) - 8} more" if inputs[8:] else "")
         outputs = ", ".join(output.name for output in definition.outputs)
         rows.append((name, _runnable(definition), shown, outputs))
-    tables.show(("workflow", "runnable", "inputs", "outputs"), rows)
+    show_table(("workflow", "runnable", "inputs", "outputs"), rows)
 
 
 def _runnable(definition: Definition) -> str:

@@ -1,13 +1,20 @@
-"""Pictures in terminals that can show them: kitty's protocol, and iTerm2's.
+"""Output on a terminal: tables, and pictures where it can show them.
 
-Pure. https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html
+Pictures go by kitty's protocol or iTerm2's:
+https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 Protocol = Literal["kitty", "iterm"]
 
@@ -15,6 +22,8 @@ Protocol = Literal["kitty", "iterm"]
 _CHUNK = 4096
 # A picture that is larger takes longer to write than to look for.
 _MAX_BYTES = 8 * 1024 * 1024
+# In a pipe there is no width to keep to.
+_WIDE = 1000
 _PROTOCOLS: dict[str, Protocol] = {
     "kitty": "kitty",
     "ghostty": "kitty",
@@ -22,6 +31,24 @@ _PROTOCOLS: dict[str, Protocol] = {
     "WezTerm": "iterm",
     "vscode": "iterm",
 }
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a header and aligned columns, without lines.
+
+    On a terminal long cells are wrapped, in a pipe each row is one line.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    tty = sys.stdout.isatty()
+    for name in columns:
+        table.add_column(name, overflow="fold", no_wrap=not tty)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console = Console(width=None if tty else _WIDE)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        click.echo(line.rstrip())
 
 
 def protocol(environment: Mapping[str, str]) -> Protocol | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import click
@@ -17,7 +17,7 @@ from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
-from bridge.mqtt import Connection, Incoming, InvalidMessage, Subscription
+from bridge.mqtt import Connection, Incoming, InvalidMessage, Messages, Subscription
 from bridge.text import printable
 
 
@@ -44,14 +44,20 @@ async def watch(settings: Config, filters: Sequence[str], *, as_json: bool, coun
                 "all that follow, as the last one",
                 WRONG_USAGE,
             )
-        seen = 0
-        async for message in connection.messages:
+        async for message in _first(connection.messages, count):
             line = _line(message, base)
             click.echo(msgspec.json.encode(line) if as_json else _text(line))
-            seen += 1
-            if seen == count:
-                break
     return 0
+
+
+async def _first(messages: Messages, count: int) -> AsyncIterator[Incoming]:
+    """Yield so many messages; 0: all that ever come."""
+    left = count
+    async for message in messages:
+        yield message
+        left -= 1
+        if left == 0:
+            return
 
 
 def _line(message: Incoming, base: str) -> Line:
@@ -86,8 +92,7 @@ async def logs(settings: Config, *, as_json: bool, count: int) -> int:
         await connection.subscribe(
             [Subscription(filter=each) for each in (topics.log, topics.event)]
         )
-        seen = 0
-        async for message in connection.messages:
+        async for message in _first(connection.messages, count):
             if as_json:
                 click.echo(message.payload)
             elif message.topic == topics.log:
@@ -97,7 +102,4 @@ async def logs(settings: Config, *, as_json: bool, count: int) -> int:
             else:
                 event = msgspec.json.decode(message.payload, type=BridgeEvent)
                 click.echo(f"{time.strftime('%H:%M:%S')} {event.type}: {event.message}")
-            seen += 1
-            if seen == count:
-                break
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.cli.broker_names import name_of
+from bridge.cli.broker_trial import name_of
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def defined_commands() -> Iterator[str]:
     ("words", "modules"),
     [
         (["--version"], set()),
-        (["jobs", "--help"], {"completers", "jobs"}),
+        (["jobs", "--help"], {"jobs"}),
         (["serve", "-h"], {"serve"}),
     ],
 )

@@ -23,11 +23,11 @@ FIRST_USE: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="password-for-another-host",
-        file="bridge/cli/broker_flags.py",
+        file="bridge/cli/options.py",
         old='flags.host.strip("[]"), None, None, None',
         new='flags.host.strip("[]"), None, parts.username, parts.password',
         guarantee="a broker that --host names is not sent the password of another",
-        tests=("tests/cli/test_broker_flags.py",),
+        tests=("tests/cli/test_options.py",),
     ),
     Mutant(
         name="first-login-again",

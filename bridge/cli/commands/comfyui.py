@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
 import click
 
 from bridge.cli.options import Commands
 from bridge.cli.shared import CLIENT_SETTINGS, WRONG_USAGE, as_json, run_async, settings, stop
 from bridge.config import Config
+
+if TYPE_CHECKING:
+    from bridge.comfyui.machine import Device
+    from bridge.comfyui.managed import Current, Manager
 
 _ORDERS = {
     "start": "Start it, at once even in a crash loop.",
@@ -95,26 +103,40 @@ _device = click.option(
 @click.argument("version", required=False)
 @_device
 @settings(*_FOR_INSTALLS)
-def install(*, version: str | None, device: str | None, settings: Config) -> None:
+def install(*, version: str | None, device: Device | None, settings: Config) -> None:
     """Install a VERSION of ComfyUI for the bridge, by default the newest release.
 
     It comes from ComfyUI's official repository by git; where that cannot be reached, from PyPI.
     Models, inputs, outputs and custom nodes lie in a folder of their own, for all versions.
     """
-    from bridge.cli.versions import install as command
-
-    run_async(command(settings, version, device))
+    run_async(_shown(_manager(settings, device).install(version)))
 
 
 @comfyui.command()
 @click.argument("version", required=False)
 @_device
 @settings(*_FOR_INSTALLS)
-def upgrade(*, version: str | None, device: str | None, settings: Config) -> None:
+def upgrade(*, version: str | None, device: Device | None, settings: Config) -> None:
     """Install a newer VERSION; if it does not start, the present one stays in use.
 
     Models, inputs, outputs and custom nodes stay as they are.
     """
-    from bridge.cli.versions import upgrade as command
+    run_async(_shown(_manager(settings, device).upgrade(version)))
 
-    run_async(command(settings, version, device))
+
+def _manager(settings: Config, device: Device | None) -> Manager:
+    from bridge.comfyui.managed import Manager
+
+    return Manager.here(
+        settings.managed.absolute(),
+        settings.comfyui_repository,
+        settings.comfyui_torch_index,
+        functools.partial(click.echo, err=True),
+        device,
+    )
+
+
+async def _shown(installing: Awaitable[Current]) -> int:
+    """Print the folder of main.py of the version that is used now. Raises InstallFailed."""
+    click.echo((await installing).used.path)
+    return 0

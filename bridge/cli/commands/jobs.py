@@ -6,8 +6,7 @@ from typing import get_args
 
 import click
 
-from bridge.cli.commands.completers import complete
-from bridge.cli.options import GroupedCommand
+from bridge.cli.options import GroupedCommand, complete
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
     WRONG_USAGE,

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from bridge.cli.commands.completers import complete
-from bridge.cli.options import GroupedCommand
+from bridge.cli.options import SECONDS, GroupedCommand, complete
 from bridge.cli.shared import (
     CLIENT_SETTINGS,
     as_client,
@@ -18,7 +17,6 @@ from bridge.cli.shared import (
     run_async,
     settings,
 )
-from bridge.cli.values import SECONDS
 from bridge.config import Config
 
 _OUTPUT = click.option(

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.cli.broker_flags import BrokerFlags, broker_url
+from bridge.cli.options import BrokerFlags, broker_url
 from bridge.mqtt import Address
 
 SET = "mqtt://alice:secret@broker:1884"
