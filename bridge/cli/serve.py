@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from bridge import config, logs, private
-from bridge.adapters.web.errors import CannotServe
+from bridge.adapters.web.keyring import KeyringError
 from bridge.aio import first
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config, ConfigError
@@ -51,14 +51,14 @@ def serve(settings: Config) -> str | None:
 
     private.from_now_on()
     private.claim(settings.folder, leave=[settings.workflows])
-    reasons = (CannotServe, ConfigError, DatabaseError, InstallFailed, MqttError)
+    reasons = (ConfigError, DatabaseError, InstallFailed, KeyringError, MqttError)
     return _run(service.serve(settings), *reasons)
 
 
 def serve_web(settings: Config) -> str | None:
     """Run the web adapter alone until SIGINT or SIGTERM; return why it could not."""
     private.from_now_on()
-    return _run(_serve_web(settings), CannotServe, ConfigError, MqttError)
+    return _run(_serve_web(settings), ConfigError, KeyringError, MqttError)
 
 
 async def _serve_web(settings: Config) -> None:

@@ -13,18 +13,23 @@ from aiohttp import web
 from bridge.adapters.web import handlers, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
-from bridge.adapters.web.clients_broker import clients_broker
 from bridge.adapters.web.content import DisplayPictures, Page, read_page
-from bridge.adapters.web.errors import CannotListen, KeyringError
 from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.handlers import Handlers
 from bridge.adapters.web.hub import Hub
-from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.keyring import Keyring, KeyringError
+from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.server import serving
-from bridge.adapters.web.settings import Settings, broker_of, public_broker_of, settings_of
+from bridge.adapters.web.settings import (
+    Settings,
+    broker_of,
+    clients_broker,
+    public_broker_of,
+    settings_of,
+)
 from bridge.adapters.web.signed_urls import SignedUrls
 from bridge.adapters.web.sockets import Sockets
-from bridge.config import Config, shared_key
+from bridge.config import Config, ConfigError, shared_key
 from bridge.contract.links import KEY_BYTES
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address
@@ -63,6 +68,7 @@ class WebAdapter:
         self._first_login = FirstLogin(keyring)
         hub, displays, auth = Hub(), DisplayPictures(), Auth(settings, keyring)
         self._broker = Broker(address, topics, hub, displays.show)
+        self._replay = Replay(self._broker, hub)
         signed_urls = SignedUrls(self._broker, link_key, link_s)
         self._handlers = Handlers(
             hub=hub,
@@ -82,6 +88,7 @@ class WebAdapter:
             broker=self._broker,
             hub=hub,
             auth=auth,
+            replay=self._replay,
             signed_urls=signed_urls,
         )
 
@@ -101,7 +108,8 @@ class WebAdapter:
     async def run(self, listening: Callable[[int], None] = lambda _: None) -> None:
         """Serve until cancelled; `listening` is called with the port.
 
-        Raises CannotListen, KeyringError, and ConnectionRefused for a wrong name or password.
+        Raises ConfigError for an address that cannot be used, KeyringError, and ConnectionRefused
+        for a wrong name or password.
         """
         settings = self._settings
         self._keyring.refresh()
@@ -119,16 +127,15 @@ class WebAdapter:
                 port = await stack.enter_async_context(server)
             except OSError as error:
                 where = f"{settings.host}:{settings.port}"
-                raise CannotListen(
-                    f"websocket_listen: {where}: {error.strerror or error}"
-                ) from None
+                problem = error.strerror or error
+                raise ConfigError(f"websocket_listen: {where}: {problem}") from None
             log.info("serving the page at %s:%d", settings.host or "*", port)
             self._warn()
             self._offer_login(port)
             listening(port)
             tasks = await stack.enter_async_context(asyncio.TaskGroup())
             tasks.create_task(self._broker.run())
-            tasks.create_task(self._sockets.replay())
+            tasks.create_task(self._replay.follow())
             tasks.create_task(self._sockets.watch())
             tasks.create_task(self._reread())
 

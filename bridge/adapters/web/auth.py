@@ -11,9 +11,8 @@ from http import HTTPStatus
 from aiohttp import web
 
 from bridge.adapters.web import responses
-from bridge.adapters.web.errors import KeyringError
 from bridge.adapters.web.http_headers import ClientAddress, client_address, origin_allowed
-from bridge.adapters.web.keyring import AccessKey, Keyring
+from bridge.adapters.web.keyring import AccessKey, Keyring, KeyringError
 from bridge.adapters.web.limits import Failures
 from bridge.adapters.web.settings import Settings
 

@@ -19,11 +19,11 @@ from bridge.adapters.web.requests import (
     PendingRequest,
     Reply,
     Requests,
+    Turns,
     UnreadableReply,
     named,
     place_of,
 )
-from bridge.adapters.web.turns import Turns
 from bridge.contract.errors import BadRequest, BridgeError, Busy, Forbidden, TooLarge
 from bridge.contract.topics import Topics
 from bridge.mqtt import (

@@ -21,7 +21,6 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from bridge.adapters.web.errors import KeyringError
 from bridge.atomicfile import PRIVATE, write_file
 from bridge.contract.messages import Id
 from bridge.text import plain_problem
@@ -34,6 +33,10 @@ _SECRET_BYTES: Final = 32
 _NOTHING: Final = "0" * 64
 
 KeyId = Annotated[str, Meta(pattern=r"\A[0-9a-f]{8}\Z")]
+
+
+class KeyringError(Exception):
+    """The file of keys cannot be read, or written; the text is one line for the operator."""
 
 
 class AccessKey(Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ without a `transaction` is that of the earliest upload of the client. A part goe
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
 import msgspec
@@ -239,3 +240,35 @@ def _has_a_part(reply: Reply) -> bool:
     except msgspec.MsgspecError:
         return False
     return fetched.count > 0 and fetched.base64 is UNSET
+
+
+class Turns:
+    """Lets requests whose answers nothing distinguishes go one at a time for each key, in order."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Hashable, deque[Callable[[], None]]] = {}
+
+    def take(self, key: Hashable, again: Callable[[], None]) -> bool:
+        """Return True if nobody has the turn, which is taken; otherwise `again` is called later."""
+        if key in self._waiting:
+            self._waiting[key].append(again)
+            return False
+        self._waiting[key] = deque()
+        return True
+
+    def until(self, key: Hashable, answered: Callable[[Reply], None]) -> Callable[[Reply], None]:
+        """Return an `answered` that ends the turn, too."""
+
+        def both(reply: Reply) -> None:
+            answered(reply)
+            self._end(key)
+
+        return both
+
+    def _end(self, key: Hashable) -> None:
+        waiting = self._waiting.pop(key)
+        # One that fails at once has not taken its turn.
+        while waiting and key not in self._waiting:
+            waiting.popleft()()
+        if waiting:
+            self._waiting[key].extend(waiting)

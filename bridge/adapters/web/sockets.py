@@ -18,7 +18,6 @@ from bridge import __version__
 from bridge.adapters.web import frames, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
-from bridge.adapters.web.clients_broker import ClientsBroker
 from bridge.adapters.web.frames import (
     BridgeRequest,
     LinkRequest,
@@ -41,7 +40,7 @@ from bridge.adapters.web.limits import (
 from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.requests import PartOf, Reply
 from bridge.adapters.web.server import TcpConnection
-from bridge.adapters.web.settings import Settings
+from bridge.adapters.web.settings import ClientsBroker, Settings
 from bridge.adapters.web.signed_urls import SignedUrls
 from bridge.adapters.web.writer import Writer, Writers
 from bridge.contract.errors import Busy
@@ -117,7 +116,7 @@ class _Peer(Struct, eq=False):
 
 
 class Sockets:
-    """Serves all sockets; `watch` and `replay` are tasks beside the server."""
+    """Serves all sockets; `watch` is a task beside the server."""
 
     def __init__(
         self,
@@ -129,6 +128,7 @@ class Sockets:
         broker: Broker,
         hub: Hub,
         auth: Auth,
+        replay: Replay,
         signed_urls: SignedUrls,
     ) -> None:
         """`base` is the base topic, which clients get to know."""
@@ -140,7 +140,7 @@ class Sockets:
         self._hub = hub
         self._auth = auth
         self._signed_urls = signed_urls
-        self._replay = Replay(broker, hub)
+        self._replay = replay
         self._writers = Writers()
         self._unregistered: Places[_Peer] = Places(UNREGISTERED, UNREGISTERED_OF_ONE)
         self._peers: dict[BrowserSession, _Peer] = {}
@@ -343,14 +343,11 @@ class Sockets:
             part=part if asked.verb == "fetch" else None,
         )
 
-    # Tasks beside the server.
-
-    async def replay(self) -> None:
-        """After each time without a broker, send all sessions what they missed; never returns."""
-        await self._replay.follow()
-
     async def watch(self) -> None:
-        """PingRequest silent sockets; close those without a pong, idle, or with a revoked key."""
+        """Ping silent sockets; close those without a pong, idle, or with a revoked key.
+
+        A task beside the server; never returns.
+        """
         settings = self._settings
         loop = asyncio.get_running_loop()
         while True:

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.adapters.web.clients_broker import ClientsBroker, clients_broker
-from bridge.adapters.web.settings import public_broker_of, settings_of
+from bridge.adapters.web.settings import (
+    ClientsBroker,
+    clients_broker,
+    public_broker_of,
+    settings_of,
+)
 from bridge.config import Config, ConfigError
 from bridge.mqtt import Address
 

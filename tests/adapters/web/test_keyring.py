@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.adapters.web.errors import KeyringError
-from bridge.adapters.web.keyring import Keyring
+from bridge.adapters.web.keyring import Keyring, KeyringError
 from bridge.config import ConfigError, shared_key
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from bridge.adapters.web import limits
 from bridge.adapters.web.adapter import WebAdapter
-from bridge.adapters.web.errors import CannotListen
 from bridge.adapters.web.settings import settings_of
 from bridge.config import Config, ConfigError
 from bridge.contract import links
@@ -116,7 +115,7 @@ def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:
 async def test_an_address_that_is_taken_stops_the_start(
     serve_alone: Serve, alone: Standing
 ) -> None:
-    with pytest.raises(CannotListen, match=str(alone.port)):
+    with pytest.raises(ConfigError, match=f"websocket_listen: .*:{alone.port}: "):
         async with serve_alone(port=alone.port):
             pass
 

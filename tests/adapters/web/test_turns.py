@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from bridge.adapters.web.requests import Reply
-from bridge.adapters.web.turns import Turns
+from bridge.adapters.web.requests import Reply, Turns
 
 
 def test_requests_of_one_key_start_in_their_order_once_the_last_was_answered() -> None:
