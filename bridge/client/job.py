@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw
 
-from bridge.client import pictures
 from bridge.client.fetching import JobOutput, Outputs, ReceivedBytes
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError, UnknownJob, from_wire
@@ -73,7 +73,7 @@ class Job:
         self._result: Result | None = None
         self._failure: BridgeError | None = None
         self._outputs = Outputs(session, job_id=job_id)
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._changed = asyncio.Event()
         self._streams: list[_Stream] = []
         # Something may have been missed: ask before waiting.
         self._stale = True
@@ -121,7 +121,7 @@ class Job:
         """
         result = await self.result()
         found = [await self.output(info) for info in result.outputs if info.kind == "image"]
-        return [await asyncio.to_thread(pictures.decode, each.data) for each in found]
+        return [await asyncio.to_thread(_decoded, each.data) for each in found]
 
     async def output(self, info: OutputInfo) -> JobOutput:
         """Return the bytes of one output of the result, fetched if need be. Raises Damaged."""
@@ -170,7 +170,7 @@ class Job:
         """Note that the bridge does not take the job: whoever waits for it gets the error."""
         self._posted = False
         self._failure = error
-        self._notify()
+        self._changed.set()
 
     def accepted(self, accepted: Accepted) -> None:
         """Note that the bridge has the job, or had it before."""
@@ -181,12 +181,12 @@ class Job:
         self._stale = False
         if accepted.result is not UNSET:
             self._end(accepted.result)
-        self._notify()
+        self._changed.set()
 
     def on_gap(self) -> None:
         """Ask for the job's state before the next wait: messages may have been lost."""
         self._stale = True
-        self._notify()
+        self._changed.set()
 
     def on_message(self, levels: tuple[str, ...], message: Incoming) -> None:
         """Note a message on one of the job's topics; `levels` come after the job's id."""
@@ -194,7 +194,7 @@ class Job:
             self._receive(levels, message)
         except (msgspec.MsgspecError, ValueError) as error:
             _log.warning("cannot read the message on %s: %s", message.topic, error)
-        self._notify()
+        self._changed.set()
 
     def _receive(self, levels: tuple[str, ...], message: Incoming) -> None:
         match levels:
@@ -225,7 +225,7 @@ class Job:
         self._n = max(self._n, view.n)
         if view.result is not UNSET:
             self._end(view.result)
-        self._notify()
+        self._changed.set()
 
     def _end(self, payload: bytes | Raw) -> None:
         # It may come more than once, always the same.
@@ -246,18 +246,14 @@ class Job:
 
     # Waiting.
 
-    def _notify(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
     async def _wait(self) -> None:
         """Wait for something to happen; ask the bridge whenever it may have been missed."""
         if self._failure is not None:
             raise self._failure
         if self._stale and not self._posted:
             await self._ask()
-        elif not await self._changed():
+            return
+        if not await happens(self._changed):
             self._stale = True
 
     async def _ask(self) -> None:
@@ -266,24 +262,31 @@ class Job:
             await self.refresh()
         except UnknownJob as error:
             self._failure = error
-            self._notify()
+            self._changed.set()
         except BaseException:
             self._stale = True  # another who waits may have more patience
-            self._notify()
+            self._changed.set()
             raise
 
-    async def _changed(self) -> bool:
-        """Wait for anything to happen; False if nothing does for a while."""
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
-        try:
-            async with asyncio.timeout(_CHECK_S):
-                await waiter
-        except TimeoutError:
-            return False
-        finally:
-            self._waiters.discard(waiter)
-        return True
+
+async def happens(changed: asyncio.Event) -> bool:
+    """Wait until an event is set from now on; False if that takes too long."""
+    changed.clear()
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            await changed.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def _decoded(data: bytes) -> Image.Image:
+    """Return the image in some bytes; blocks. Raises what Pillow does, and ImportError without."""
+    from PIL import Image  # noqa: PLC0415 - only programs that ask for images need it
+
+    picture = Image.open(io.BytesIO(data))
+    picture.load()
+    return picture
 
 
 class _Stream:

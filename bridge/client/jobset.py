@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw
 
 from bridge.client.fetching import JobOutput, Outputs
-from bridge.client.job import Job, JobCancelled
+from bridge.client.job import Job, JobCancelled, happens
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import or_none
@@ -31,9 +30,6 @@ from bridge.contract.sets import (
 from bridge.mqtt import Incoming
 
 _log = logging.getLogger(__name__)
-
-# Nothing came for this long while somebody waits: ask. Brokers drop messages when queues are full.
-_CHECK_S: Final = 30.0
 
 
 class Set:
@@ -223,9 +219,5 @@ class Set:
                 self._stale = True
                 raise
             return
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(_CHECK_S):
-                await self._changed.wait()
-        except TimeoutError:
+        if not await happens(self._changed):
             self._stale = True

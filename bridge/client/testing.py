@@ -463,7 +463,7 @@ class InMemoryBridge:
 
 
 class _Connection:
-    """A connection as a session needs one; see `bridge.client.session.Connected`."""
+    """A connection as a session needs one; see `bridge.client.session.SessionConnection`."""
 
     packet_limit: int | None = None
     version: Version = "5"
