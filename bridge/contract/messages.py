@@ -42,7 +42,7 @@ State = Literal["waiting", "queued", "running", "succeeded", "failed", "cancelle
 Outcome = Literal["succeeded", "failed", "cancelled", "expired"]
 Deliver = Literal["push", "push_qos1", "fetch", "none"]
 Format = Literal["png", "jpeg", "webp", "gif", "bmp"]
-# What an image is dithered to; the colours are in `bridge.media.palette`.
+# What an image is dithered to; the colours are in `bridge.media.profile`.
 Dither = Literal[
     "none",
     "1bit",

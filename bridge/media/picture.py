@@ -15,8 +15,7 @@ from msgspec import Struct
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from bridge.contract.messages import Dither, Format
-from bridge.media.palette import PALETTES
-from bridge.media.profile import CannotFit, Encoding, TargetImage, fit, search
+from bridge.media.profile import PALETTES, CannotFit, Encoding, TargetImage, fit, search
 from bridge.media.sniff import sniff
 
 # The most pixels of an image, and of all frames of an animated one together, in the new size:

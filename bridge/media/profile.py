@@ -14,8 +14,8 @@ Without any of these an image stays, byte for byte, what ComfyUI made.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import get_args
+from collections.abc import Callable, Mapping
+from typing import TypeAlias, get_args
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -36,6 +36,28 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 _WITH_QUALITY = ("jpeg", "webp")
 _INDEXED = ("png", "bmp")
 _EXTENSIONS: dict[Format, str] = {"jpeg": "jpg"}
+
+Colour: TypeAlias = tuple[int, int, int]
+
+_BLACK = (0, 0, 0)
+_WHITE = (255, 255, 255)
+_RED = (255, 0, 0)
+_GREEN = (0, 255, 0)
+_BLUE = (0, 0, 255)
+_YELLOW = (255, 255, 0)
+_ORANGE = (255, 128, 0)
+
+# The colours of e-ink panels, by the names of `dither`; the index in the palette is the place in
+# the list. They are the pure colours by which panel drivers distinguish pigments, not what the
+# pigments look like: a driver that takes the nearest colour finds each one exactly.
+PALETTES: Mapping[str, tuple[Colour, ...]] = {
+    "1bit": (_BLACK, _WHITE),
+    "4grey": (_BLACK, (85, 85, 85), (170, 170, 170), _WHITE),
+    "black-white-red": (_BLACK, _WHITE, _RED),
+    "black-white-yellow": (_BLACK, _WHITE, _YELLOW),
+    "spectra-6": (_BLACK, _WHITE, _YELLOW, _RED, _BLUE, _GREEN),
+    "acep-7": (_BLACK, _WHITE, _GREEN, _BLUE, _RED, _YELLOW, _ORANGE),
+}
 
 
 class Profile(Struct, frozen=True, omit_defaults=True):

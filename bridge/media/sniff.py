@@ -11,20 +11,16 @@ import re
 
 import imagesize
 from msgspec import Struct
+from msgspec.structs import replace
 
 UNKNOWN = "application/octet-stream"
 
 
-class Kind(Struct, frozen=True):
-    """A media type: its kind (image, audio, video, text, file), Content Type and extension."""
-
-    kind: str
-    content_type: str
-    extension: str
-
-
 class Sniffed(Struct, frozen=True):
-    """The type of some bytes; width and height in pixels, of images whose header has them."""
+    """The type of some bytes: its kind (image, audio, video, text, file) and a file's extension.
+
+    Width and height are pixels, of images whose header has them.
+    """
 
     kind: str
     content_type: str
@@ -36,78 +32,78 @@ class Sniffed(Struct, frozen=True):
 # RIFF files say at byte 8 what they hold.
 _IN_RIFF = 8
 # The bytes at an offset that identify a format.
-_SIGNATURES: tuple[tuple[int, bytes, Kind], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", Kind("image", "image/png", "png")),
-    (0, b"\xff\xd8\xff", Kind("image", "image/jpeg", "jpg")),
-    (_IN_RIFF, b"WEBP", Kind("image", "image/webp", "webp")),
-    (0, b"GIF87a", Kind("image", "image/gif", "gif")),
-    (0, b"GIF89a", Kind("image", "image/gif", "gif")),
-    (0, b"II*\x00", Kind("image", "image/tiff", "tif")),
-    (0, b"MM\x00*", Kind("image", "image/tiff", "tif")),
-    (4, b"jP  \r\n\x87\n", Kind("image", "image/jp2", "jp2")),
-    (0, b"\0\0\1\0", Kind("image", "image/vnd.microsoft.icon", "ico")),
-    (0, b"\xff\x0a", Kind("image", "image/jxl", "jxl")),
-    (0, b"\0\0\0\x0cJXL \r\n\x87\n", Kind("image", "image/jxl", "jxl")),
-    (0, b"v/1\x01", Kind("image", "image/x-exr", "exr")),
-    (0, b"glTF", Kind("file", "model/gltf-binary", "glb")),
-    (0, b"\x1aE\xdf\xa3", Kind("video", "video/webm", "webm")),
+_SIGNATURES: tuple[tuple[int, bytes, Sniffed], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", Sniffed("image", "image/png", "png")),
+    (0, b"\xff\xd8\xff", Sniffed("image", "image/jpeg", "jpg")),
+    (_IN_RIFF, b"WEBP", Sniffed("image", "image/webp", "webp")),
+    (0, b"GIF87a", Sniffed("image", "image/gif", "gif")),
+    (0, b"GIF89a", Sniffed("image", "image/gif", "gif")),
+    (0, b"II*\x00", Sniffed("image", "image/tiff", "tif")),
+    (0, b"MM\x00*", Sniffed("image", "image/tiff", "tif")),
+    (4, b"jP  \r\n\x87\n", Sniffed("image", "image/jp2", "jp2")),
+    (0, b"\0\0\1\0", Sniffed("image", "image/vnd.microsoft.icon", "ico")),
+    (0, b"\xff\x0a", Sniffed("image", "image/jxl", "jxl")),
+    (0, b"\0\0\0\x0cJXL \r\n\x87\n", Sniffed("image", "image/jxl", "jxl")),
+    (0, b"v/1\x01", Sniffed("image", "image/x-exr", "exr")),
+    (0, b"glTF", Sniffed("file", "model/gltf-binary", "glb")),
+    (0, b"\x1aE\xdf\xa3", Sniffed("video", "video/webm", "webm")),
     # With the byte that follows: a text may begin with these letters.
-    (0, b"fLaC\0", Kind("audio", "audio/flac", "flac")),
-    (0, b"fLaC\x80", Kind("audio", "audio/flac", "flac")),
-    (0, b"OggS\0", Kind("audio", "audio/ogg", "ogg")),
-    (0, b"ID3\x02", Kind("audio", "audio/mpeg", "mp3")),
-    (0, b"ID3\x03", Kind("audio", "audio/mpeg", "mp3")),
-    (0, b"ID3\x04", Kind("audio", "audio/mpeg", "mp3")),
-    (0, b"\xff\xfb", Kind("audio", "audio/mpeg", "mp3")),
-    (0, b"\xff\xf3", Kind("audio", "audio/mpeg", "mp3")),
-    (_IN_RIFF, b"WAVE", Kind("audio", "audio/wav", "wav")),
-    (_IN_RIFF, b"AVI ", Kind("video", "video/x-msvideo", "avi")),
+    (0, b"fLaC\0", Sniffed("audio", "audio/flac", "flac")),
+    (0, b"fLaC\x80", Sniffed("audio", "audio/flac", "flac")),
+    (0, b"OggS\0", Sniffed("audio", "audio/ogg", "ogg")),
+    (0, b"ID3\x02", Sniffed("audio", "audio/mpeg", "mp3")),
+    (0, b"ID3\x03", Sniffed("audio", "audio/mpeg", "mp3")),
+    (0, b"ID3\x04", Sniffed("audio", "audio/mpeg", "mp3")),
+    (0, b"\xff\xfb", Sniffed("audio", "audio/mpeg", "mp3")),
+    (0, b"\xff\xf3", Sniffed("audio", "audio/mpeg", "mp3")),
+    (_IN_RIFF, b"WAVE", Sniffed("audio", "audio/wav", "wav")),
+    (_IN_RIFF, b"AVI ", Sniffed("video", "video/x-msvideo", "avi")),
 )
 _HEAD = 4096
 
 # Files of the ISO base media format (MP4, HEIF) list brands: the first one that is here decides.
-_BRANDS: tuple[tuple[frozenset[bytes], Kind], ...] = (
-    (frozenset((b"avif", b"avis")), Kind("image", "image/avif", "avif")),
+_BRANDS: tuple[tuple[frozenset[bytes], Sniffed], ...] = (
+    (frozenset((b"avif", b"avis")), Sniffed("image", "image/avif", "avif")),
     (
         frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")),
-        Kind("image", "image/heic", "heic"),
+        Sniffed("image", "image/heic", "heic"),
     ),
-    (frozenset((b"mif1", b"msf1", b"mif2")), Kind("image", "image/heif", "heif")),
-    (frozenset((b"M4A ", b"M4B ", b"M4P ")), Kind("audio", "audio/mp4", "m4a")),
-    (frozenset((b"qt  ",)), Kind("video", "video/quicktime", "mov")),
+    (frozenset((b"mif1", b"msf1", b"mif2")), Sniffed("image", "image/heif", "heif")),
+    (frozenset((b"M4A ", b"M4B ", b"M4P ")), Sniffed("audio", "audio/mp4", "m4a")),
+    (frozenset((b"qt  ",)), Sniffed("video", "video/quicktime", "mov")),
 )
-_FILM = Kind("video", "video/mp4", "mp4")
-_FILE = Kind("file", UNKNOWN, "bin")
-_BITMAP = Kind("image", "image/bmp", "bmp")
+_FILM = Sniffed("video", "video/mp4", "mp4")
+_FILE = Sniffed("file", UNKNOWN, "bin")
+_BITMAP = Sniffed("image", "image/bmp", "bmp")
 # The sizes that the second header of a bitmap may have, and zeros before it: a text has none.
 _BITMAP_HEADERS = frozenset((12, 16, 40, 52, 56, 64, 108, 124))
 _PORTABLE = re.compile(rb"P(?P<kind>[56])(?:\s+|#[^\n]*\n)+(?:\d+(?:\s+|#[^\n]*\n)+){2}\d+\s")
 _PORTABLE_KINDS = {
-    b"5": Kind("image", "image/x-portable-graymap", "pgm"),
-    b"6": Kind("image", "image/x-portable-pixmap", "ppm"),
+    b"5": Sniffed("image", "image/x-portable-graymap", "pgm"),
+    b"6": Sniffed("image", "image/x-portable-pixmap", "ppm"),
 }
 # 3D files that are text, or that do not say what they are.
-_BY_NAME: dict[str, Kind] = {
-    "glb": Kind("file", "model/gltf-binary", "glb"),
-    "gltf": Kind("file", "model/gltf+json", "gltf"),
-    "obj": Kind("file", "model/obj", "obj"),
-    "stl": Kind("file", "model/stl", "stl"),
-    "ply": Kind("file", "model/ply", "ply"),
-    "usdz": Kind("file", "model/vnd.usdz+zip", "usdz"),
-    "fbx": Kind("file", UNKNOWN, "fbx"),
-    "splat": Kind("file", UNKNOWN, "splat"),
-    "ksplat": Kind("file", UNKNOWN, "ksplat"),
-    "spz": Kind("file", UNKNOWN, "spz"),
+_BY_NAME: dict[str, Sniffed] = {
+    "glb": Sniffed("file", "model/gltf-binary", "glb"),
+    "gltf": Sniffed("file", "model/gltf+json", "gltf"),
+    "obj": Sniffed("file", "model/obj", "obj"),
+    "stl": Sniffed("file", "model/stl", "stl"),
+    "ply": Sniffed("file", "model/ply", "ply"),
+    "usdz": Sniffed("file", "model/vnd.usdz+zip", "usdz"),
+    "fbx": Sniffed("file", UNKNOWN, "fbx"),
+    "splat": Sniffed("file", UNKNOWN, "splat"),
+    "ksplat": Sniffed("file", UNKNOWN, "ksplat"),
+    "spz": Sniffed("file", UNKNOWN, "spz"),
 }
 MODELS_3D = tuple(f".{extension}" for extension in _BY_NAME)
-_PLAIN = Kind("text", "text/plain; charset=utf-8", "txt")
+_PLAIN = Sniffed("text", "text/plain; charset=utf-8", "txt")
 # Texts say nothing of their format, and may begin as any file does.
-_TEXTS_BY_NAME: dict[str, Kind] = {
+_TEXTS_BY_NAME: dict[str, Sniffed] = {
     "txt": _PLAIN,
-    "csv": Kind("text", "text/csv; charset=utf-8", "csv"),
-    "md": Kind("text", "text/markdown; charset=utf-8", "md"),
-    "json": Kind("text", "application/json", "json"),
-    "svg": Kind("file", "image/svg+xml", "svg"),
+    "csv": Sniffed("text", "text/csv; charset=utf-8", "csv"),
+    "md": Sniffed("text", "text/markdown; charset=utf-8", "md"),
+    "json": Sniffed("text", "application/json", "json"),
+    "svg": Sniffed("file", "image/svg+xml", "svg"),
 }
 
 
@@ -123,11 +119,13 @@ def sniff(data: bytes | memoryview, filename: str = "") -> Sniffed:
     if kind is None and extension in _TEXTS_BY_NAME and _is_text(head):
         kind = _TEXTS_BY_NAME[extension]
     kind = kind or _kind(head) or (_PLAIN if _is_text(head) else _FILE)
-    width, height = _size(data) if kind.kind == "image" else (None, None)
-    return Sniffed(kind.kind, kind.content_type, kind.extension, width, height)
+    if kind.kind != "image":
+        return kind
+    width, height = _size(data)
+    return replace(kind, width=width, height=height)
 
 
-def _kind(head: bytes) -> Kind | None:
+def _kind(head: bytes) -> Sniffed | None:
     for offset, signature, kind in _SIGNATURES:
         if head.startswith(signature, offset) and (offset != _IN_RIFF or head.startswith(b"RIFF")):
             return kind
@@ -139,7 +137,7 @@ def _kind(head: bytes) -> Kind | None:
     return _PORTABLE_KINDS[portable["kind"]] if portable else None
 
 
-def _of_brands(head: bytes) -> Kind:
+def _of_brands(head: bytes) -> Sniffed:
     """Return the kind of a file that begins with its brands: the major one, then the others."""
     end = min(int.from_bytes(head[:4], "big"), len(head))
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))]

@@ -66,7 +66,8 @@ def main() -> None:
             if isinstance(task, Measure):
                 pipe.send(answers, _encode(_measure(task.size, tasks, answers)))
             else:
-                pipe.send(answers, *_make(task, body))
+                answer, made = _make(task, body)
+                pipe.send(answers, _encode(answer), made)
 
 
 def _measure(size: int, tasks: BinaryIO, answers: BinaryIO) -> Measured:
@@ -87,12 +88,7 @@ def _measure(size: int, tasks: BinaryIO, answers: BinaryIO) -> Measured:
     return Measured(extent, time.process_time() - began)
 
 
-def _make(task: Transcode | Compose, data: bytes) -> tuple[bytes, memoryview]:
-    answer, made = _carry_out(task, data)
-    return _encode(answer), made
-
-
-def _carry_out(task: Transcode | Compose, data: bytes) -> tuple[Answer, memoryview]:
+def _make(task: Transcode | Compose, data: bytes) -> tuple[Answer, memoryview]:
     nothing = memoryview(b"")
     try:
         # Here, so that a Pillow that is missing or broken is reported as a reason.

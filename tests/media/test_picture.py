@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageSequence, ImageStat, PngImagePlugin
 
 from bridge.media import picture
-from bridge.media.palette import PALETTES
 from bridge.media.picture import Refusal, make
+from bridge.media.profile import PALETTES
 from tests.media.images import animated, encoded, gif_of_frames, opened, photo, png_of_size, target
 
 FORMATS = ("png", "jpeg", "webp", "gif", "bmp")

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from bridge.contract.errors import BadRequest
 from bridge.contract.messages import Output
 from bridge.media import profile
-from bridge.media.palette import PALETTES
-from bridge.media.profile import CannotFit, Encoding, Profile, SourceImage
+from bridge.media.profile import PALETTES, CannotFit, Encoding, Profile, SourceImage
 
 SIDES = st.integers(1, 20_000)
 PNG = SourceImage("image/png", 640, 480, 300_000)

@@ -7,7 +7,7 @@ pictures that follow, is counted instead.
     reader      random access, with a bound on what is looked at
     pictures    PNG, GIF, WebP, TIFF, ICO; others by the size that `sniff` finds
     films       MP4, QuickTime, WebM, Matroska, AVI
-    sounds      WAV, FLAC, Ogg, MP3; `opus` for its packets
+    sounds      WAV, FLAC, Ogg, MP3; packets of Opus in any container
 """
 
 from __future__ import annotations

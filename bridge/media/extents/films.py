@@ -10,8 +10,8 @@ import struct
 
 from msgspec import Struct
 
-from bridge.media.extents import opus
 from bridge.media.extents.reader import Extent, Reader
+from bridge.media.extents.sounds import opus_seconds
 
 # Boxes of an ISO file that hold boxes.
 _PARENTS = frozenset((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf", b"mvex"))
@@ -204,7 +204,7 @@ def _block(file: Reader, at: int, size: int, tracks: dict[int, _Track]) -> int:
         track.packets += count
         if track.codec == b"A_OPUS":
             head = file.at(body + 3, min(2, at + size - body - 3))
-            track.seconds += count * opus.seconds(head)
+            track.seconds += count * opus_seconds(head)
     return time if time < 1 << 15 else 0
 
 

@@ -9,13 +9,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from bridge.media.extents import opus
 from bridge.media.extents.reader import Extent, Reader
 
 _FLAC_FRAME = re.compile(rb"\xff[\xf8\xf9]")
 _OGG_FIRST, _OGG_MORE = 0x02, 255
 _VORBIS, _OPUS, _FLAC = b"\x01vorbis", b"OpusHead", b"\x7fFLAC"
 _OPUS_HEADERS = 2
+_OPUS_RATE = 48_000
+_OPUS_MS: tuple[tuple[float, ...], ...] = (
+    *((10.0, 20.0, 40.0, 60.0),) * 3,
+    *((10.0, 20.0, 10.0, 20.0),) * 1,
+    *((2.5, 5.0, 10.0, 20.0),) * 4,
+)
+_OPUS_COUNTED = 3
 _NO_TIME = 0xFFFFFFFFFFFFFFFF
 _LARGEST_FLAC_BLOCK = 65_535
 _ID3_HEAD = 10
@@ -74,7 +80,7 @@ def ogg(file: Reader, extent: Extent) -> None:
                     packets[serial] += 1
                     if packets[serial] > _OPUS_HEADERS:
                         head = file.at(position, min(2, size))
-                        lasts[serial] = lasts.get(serial, 0.0) + opus.seconds(head)
+                        lasts[serial] = lasts.get(serial, 0.0) + opus_seconds(head)
                 whole = size < _OGG_MORE
                 position += size
             at = position
@@ -88,11 +94,24 @@ def _ogg_stream(file: Reader, at: int) -> tuple[bytes, int, int]:
     if file.at(at, 7) == _VORBIS:
         return _VORBIS, file.big(at + 11, 1), file.little(at + 12, 4)
     if file.at(at, 8) == _OPUS:
-        return _OPUS, file.big(at + 9, 1), opus.RATE
+        return _OPUS, file.big(at + 9, 1), _OPUS_RATE
     if file.at(at, 5) == _FLAC:
         packed = file.big(at + 27, 8)
         return _FLAC, (packed >> 41 & 7) + 1, packed >> 44
     return b"", 0, 0
+
+
+def opus_seconds(head: bytes) -> float:
+    """Return how long an Opus packet with these first two bytes lasts (RFC 6716, 3.1).
+
+    0 for what is no packet.
+    """
+    if not head:
+        return 0.0
+    configuration, code = head[0] >> 3, head[0] & 3
+    counted = head[1] & 63 if len(head) > 1 else 0
+    frames = counted if code == _OPUS_COUNTED else (1, 2, 2)[code]
+    return frames * _OPUS_MS[configuration >> 2][configuration & 3] / 1000
 
 
 def mp3(file: Reader, extent: Extent) -> None:

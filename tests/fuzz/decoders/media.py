@@ -58,8 +58,9 @@ TARGETS = {
                 *("iso", "_of_track", "_duration", "matroska", "_of_entry", "_block"),
                 *("_name", "_length", "_float", "avi"),
             ),
-            "bridge.media.extents.sounds": ("wav", "flac", "ogg", "_ogg_stream", "mp3"),
-            "bridge.media.extents.opus": ("seconds",),
+            "bridge.media.extents.sounds": (
+                *("wav", "flac", "ogg", "_ogg_stream", "opus_seconds", "mp3"),
+            ),
         },
     ),
     "media": Target(
