@@ -36,8 +36,8 @@ from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
 from bridge.service.instances import ON_LINUX, interpreter
 from bridge.service.stores import bucket_of
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
-from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfoError
 
 _NO_BROKER = (

@@ -18,9 +18,9 @@ from bridge.comfyui import install, managed
 from bridge.config import Config
 from bridge.contract.errors import BridgeError
 from bridge.media.model_files import ModelSource, Progress, fetch
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
 from bridge.workflows.models import ModelFile
-from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
 
 _BY_HAND = "the workflow names no URL; docs/models.md says where such a file goes"

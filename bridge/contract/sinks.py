@@ -18,7 +18,7 @@ MAX_HEADERS = 16
 # Presigned URLs of temporary accounts carry a token of more than a thousand characters.
 MAX_TARGET = 4096
 
-Target: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TARGET)]
+TargetUrl: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_TARGET)]
 Headers: TypeAlias = Annotated[dict[str, str], Meta(max_length=MAX_HEADERS)]
 Index: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
@@ -29,7 +29,7 @@ class Put(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_de
     `headers` go with an HTTP request.
     """
 
-    url: Target
+    url: TargetUrl
     output: Index | UnsetType = UNSET
     headers: Headers = {}
 
@@ -37,7 +37,7 @@ class Put(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_de
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """POST the result to a URL, signed, as Standard Webhooks says."""
 
-    url: Target
+    url: TargetUrl
 
 
 class Delivered(Struct, frozen=True, kw_only=True):

@@ -189,8 +189,7 @@ def differs_per_job(target: Target) -> bool:
     """True if two jobs of a set do not overwrite each other's outputs there."""
     if isinstance(target, FolderTarget):
         return True  # the operator's template is the operator's affair
-    text = target.topic if isinstance(target, TopicTarget) else target.url
-    return _is_folder(target) or bool(set(_PLACEHOLDER.findall(text)) & set(_OF_ONE_JOB))
+    return _is_folder(target) or not _placeholders(target).isdisjoint(_OF_ONE_JOB)
 
 
 def chosen(target: Target, output: int | None, outputs: Sequence[T]) -> Sequence[T]:
@@ -202,9 +201,13 @@ def chosen(target: Target, output: int | None, outputs: Sequence[T]) -> Sequence
         return outputs[output : output + 1]
     if isinstance(target, FolderTarget) or _is_folder(target):
         return outputs
-    text = target.topic if isinstance(target, TopicTarget) else target.url
-    apart = set(_PLACEHOLDER.findall(text)) & set(_OF_ONE_OUTPUT)
+    apart = not _placeholders(target).isdisjoint(_OF_ONE_OUTPUT)
     return outputs if apart else outputs[:1]
+
+
+def _placeholders(target: HttpTarget | TopicTarget) -> set[str]:
+    text = target.topic if isinstance(target, TopicTarget) else target.url
+    return set(_PLACEHOLDER.findall(text))
 
 
 def _is_folder(target: Target) -> bool:

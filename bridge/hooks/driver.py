@@ -41,8 +41,7 @@ from bridge.hooks.coordinator import (
     TakeBack,
 )
 from bridge.hooks.machine import Machine
-from bridge.hooks.presets import Do, HookCalls, calls_of
-from bridge.hooks.setup import check_warm, gpus_of, rules_of
+from bridge.hooks.presets import Do, HookCalls, calls_of, check_warm, gpus_of, rules_of
 from bridge.jobs.clock import Clock
 from bridge.jobs.core import events
 from bridge.jobs.dispatcher import Dispatcher

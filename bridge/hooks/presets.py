@@ -1,6 +1,7 @@
-"""Presets of hooks for known programs: Ollama, llama.cpp, vLLM, a machine that sleeps.
+"""Hooks by the settings: whose each is and what it does, with presets for known programs.
 
-A hook becomes two functions, `before` and `after`, either of which may be missing.
+The programs are Ollama, llama.cpp, vLLM, and a machine that sleeps. A hook becomes two functions,
+`before` and `after`, either of which may be missing.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from bridge.config import Call, ConfigError, Hook
+from bridge.config import Call, Config, ConfigError, Hook
 from bridge.contract.topics import is_filter
 from bridge.hooks import calls
 from bridge.hooks.calls import CallFailed, MqttCalls
+from bridge.hooks.machine import Rules
 
-Do: TypeAlias = Callable[[], Awaitable[None]]
+Do: TypeAlias = Callable[[], Awaitable[object]]
 
 # How long a call may take unless the hook says so, in seconds. A machine has to start.
 _TIMEOUT_S = 30.0
@@ -33,6 +35,43 @@ class HookCalls(Struct, frozen=True):
     after: Do | None
     timeout_s: float
     at_stop: bool
+
+
+def rules_of(config: Config) -> list[Rules]:
+    """Return each hook's rules, in the order of the settings. Raises ConfigError."""
+    known = [each.name for each in config.comfyuis]
+    found = []
+    for hook in config.hook:
+        for name in hook.comfyui:
+            if name not in known:
+                raise ConfigError(
+                    f"hook {hook.name!r}: comfyui: there is no {name!r}; expected some of "
+                    f"{', '.join(known)}"
+                )
+        names = frozenset(config.on_the_wire(name) for name in hook.comfyui or known)
+        found.append(Rules(hook.name, names, hook.idle_s, waits=hook.on_error == "wait"))
+    return found
+
+
+def gpus_of(config: Config) -> dict[str, list[str]]:
+    """Return the ComfyUIs on each GPU that has a name, both by their names on the wire."""
+    found: dict[str, list[str]] = {}
+    for each in config.comfyuis:
+        if each.gpu is not None:
+            found.setdefault(config.on_the_wire(each.gpu), []).append(config.instance_name(each))
+    return found
+
+
+def check_warm(config: Config) -> None:
+    """Check that nothing is kept loaded on a GPU that is shared. Raises ConfigError."""
+    hooked = set[str]().union(*(each.instances for each in rules_of(config)))
+    for each in config.comfyuis:
+        shared = each.gpu is not None or config.instance_name(each) in hooked
+        if each.warm is not None and shared:
+            raise ConfigError(
+                f"comfyui {each.name!r}: warm: not with a gpu or a hook: its GPU is given back "
+                "when nothing waits"
+            )
 
 
 def calls_of(hook: Hook, mqtt: MqttCalls, base: str) -> HookCalls:
@@ -87,14 +126,10 @@ def _of_call(call: Call, mqtt: MqttCalls, where: str, base: str) -> Do:
             _check_topic(topic, f"{where}{name}: ", base)
     if call.url is not None:
         url = _checked_url(call.url, f"{where}url: ")
-        return partial(_asked, call, url)
+        return partial(calls.ask, call.method, url, json=call.json, headers=call.headers)
     if call.topic is not None:
         return partial(mqtt.call, call)
     return partial(calls.run, call.command)
-
-
-async def _asked(call: Call, url: str) -> None:
-    await calls.ask(call.method, url, json=call.json, headers=call.headers)
 
 
 def _checked_url(url: str, where: str) -> str:

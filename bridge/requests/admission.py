@@ -43,9 +43,8 @@ from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
-from bridge.workflows.catalogue import Needs, NodeCatalogue, nodes_of
+from bridge.workflows.catalogue import Needs, NodeCatalogue, NodeRules, nodes_of
 from bridge.workflows.library import Library
-from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
 
 T = TypeVar("T")

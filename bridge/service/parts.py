@@ -46,8 +46,8 @@ from bridge.service.retention import Retention
 from bridge.service.sinks import SinkParts
 from bridge.service.stores import files_of
 from bridge.workflows.binding import FOLDER
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
-from bridge.workflows.nodes import NodeRules
 
 if TYPE_CHECKING:
     from bridge.adapters.metrics import MetricsAdapter

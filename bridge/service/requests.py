@@ -23,8 +23,8 @@ from bridge.requests.thumbnails import Thumbnails
 from bridge.service.media import MediaParts
 from bridge.service.sets import SetParts, set_parts
 from bridge.service.sinks import SinkParts
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
-from bridge.workflows.nodes import NodeRules
 
 
 class RequestParts:

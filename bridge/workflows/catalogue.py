@@ -6,7 +6,8 @@ that one offers is a choice. Whether a prompt can run is asked of each by itself
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -35,6 +36,34 @@ class Needs(Struct, frozen=True, array_like=True, gc=False):
     def models(self) -> tuple[str, ...]:
         """The files of weights that it loads: with the same ones loaded it starts at once."""
         return tuple(value for _, _, value in self.choices if value.endswith(WEIGHTS))
+
+
+class NodeRules(Struct, frozen=True):
+    """The classes that the operator allows: names, with `*` and `?`.
+
+    `deny` weighs more; an empty `allow` allows all. A class is judged by its name alone. What a
+    node does when it runs, also which nodes it puts in its own place, is ComfyUI's.
+    """
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def forbidden(self, graph: Graph) -> tuple[str, ...]:
+        """Return the classes in a graph that are not allowed."""
+        classes = sorted({node.class_type for node in graph.nodes.values()})
+        return tuple(each for each in classes if self.setting(each) is not None)
+
+    def setting(self, class_type: str) -> str | None:
+        """Return which setting forbids a class; None if it is allowed."""
+        if _named(self.deny, class_type):
+            return "deny_nodes"
+        if self.allow and not _named(self.allow, class_type):
+            return "allow_nodes"
+        return None
+
+
+def _named(globs: Sequence[str], name: str) -> bool:
+    return any(fnmatchcase(name, each) for each in globs)
 
 
 class NodeCatalogue:

@@ -99,10 +99,14 @@ def build(
         ),
     )
     if chosen.also and not named:
-        workflow = msgspec.structs.replace(workflow, inputs=_with_others(workflow.inputs, chosen))
+        inputs = tuple(
+            msgspec.structs.replace(spec, also=chosen.also.get(spec.target, ()))
+            for spec in workflow.inputs
+        )
         workflow = msgspec.structs.replace(
             workflow,
-            places={**workflow.places, **{str(each.target): each for each in workflow.inputs}},
+            inputs=inputs,
+            places={**workflow.places, **{str(each.target): each for each in inputs}},
         )
     if chosen.inputs and not named:
         # Names that the author has not chosen are still understood.
@@ -136,13 +140,6 @@ def _with_outputs(graph: Graph, found: Iterable[OutputDefinition], chosen: AppMo
         return graph
     ours = {node for node in nodes if graph.nodes[node].class_type in outputs.OURS}
     return graph.without(nodes.difference(chosen.outputs, ours, graph.consumers()))
-
-
-def _with_others(inputs: tuple[Input, ...], chosen: AppMode) -> tuple[Input, ...]:
-    """Return the inputs with more places of theirs, as the author's widgets feed them."""
-    return tuple(
-        msgspec.structs.replace(spec, also=chosen.also.get(spec.target, ())) for spec in inputs
-    )
 
 
 def _ordered(found: tuple[OutputDefinition, ...], chosen: AppMode) -> tuple[OutputDefinition, ...]:

@@ -16,16 +16,15 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
-from watchfiles import Change, watch
+from watchfiles import watch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.text import did_you_mean
 from bridge.workflows import definition, models
-from bridge.workflows.catalogue import Needs, NodeCatalogue
+from bridge.workflows.catalogue import Needs, NodeCatalogue, NodeRules
 from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, defective, is_workflow
 from bridge.workflows.graph import WorkflowError
-from bridge.workflows.nodes import NodeRules
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.sidecar import SidecarError
 from bridge.workflows.source import (
@@ -260,7 +259,7 @@ class Library:
             recursive=False,
             rust_timeout=_NO_TIMEOUT,
             stop_event=stopped,
-            watch_filter=_is_watched,
+            watch_filter=lambda _, path: is_workflow(Path(path)),
         )
         try:
             while await asyncio.to_thread(next, bursts, None):
@@ -435,7 +434,3 @@ def _difference(before: _State, now: _State) -> Changes:
 
 def _new(before: Mapping[str, T], now: Mapping[str, T]) -> list[T]:
     return [each for key, each in now.items() if each != before.get(key)]
-
-
-def _is_watched(_: Change, path: str) -> bool:
-    return is_workflow(Path(path))

@@ -10,8 +10,7 @@ import pytest
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.config import Config, ConfigError, check, load
 from bridge.hooks.calls import MqttCalls
-from bridge.hooks.presets import calls_of
-from bridge.hooks.setup import check_warm, gpus_of, rules_of
+from bridge.hooks.presets import calls_of, check_warm, gpus_of, rules_of
 
 HEAD = '[[hook]]\nname = "h"\n'
 

@@ -8,7 +8,7 @@ WORKFLOWS: tuple[Mutant, ...] = (
     # Workflows.
     Mutant(
         name="deny-without-weight",
-        file="bridge/workflows/nodes.py",
+        file="bridge/workflows/catalogue.py",
         old="if _named(self.deny, class_type):",
         new="if not self.allow and _named(self.deny, class_type):",
         guarantee="a class on deny_nodes does not run, whatever allow_nodes says",

@@ -39,8 +39,8 @@ from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
-from bridge.workflows.nodes import NodeRules
 from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
 from tests.jobs.drafts import draft
 from tests.workflows.graphs import INFO, NAMED

@@ -12,8 +12,8 @@ from bridge.config import Config
 from bridge.contract.retained import Missing, MissingChoice
 from bridge.service.greeting import Readiness, greet, lines, obstacles
 from bridge.service.public_urls import page_address
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
-from bridge.workflows.nodes import NodeRules
 from bridge.workflows.workflow import Workflow
 from tests.workflows.graphs import INFO, NAMED
 

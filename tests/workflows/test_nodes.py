@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.graph import Graph, Node
-from bridge.workflows.nodes import NodeRules
 
 GRAPH = Graph({str(at): Node(str(at), name, {}) for at, name in enumerate(("B", "ExecA", "B"))})
 

@@ -25,8 +25,7 @@ the same server:
     links       resolves links: through subgraphs, reroutes, bypassed nodes
     texts       names of values in texts
     serialize   the flat graph
-    budget      a bound on the work that one file may cause
-    errors      what is refused, and why
+    errors      what is refused and why, and a bound on the work that one file may cause
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.workflows.conversion import frontend
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import is_ui_format, read
-from bridge.workflows.conversion.errors import ConversionError
+from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.loading import Loader
 from bridge.workflows.conversion.replacing import with_new_classes
 from bridge.workflows.conversion.serialize import ApiNode, Converted, serialize

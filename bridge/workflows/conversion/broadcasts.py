@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import (
     INPUT_NODE,
     OUTPUT_NODE,
@@ -27,6 +26,7 @@ from bridge.workflows.conversion.document import (
     FileNode,
     Frame,
 )
+from bridge.workflows.conversion.errors import Budget
 from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveLink, LiveNode, Mode
 from bridge.workflows.conversion.patterns import InvalidPattern, Pattern, UnknownPattern
 from bridge.workflows.conversion.types import Types

@@ -1,4 +1,10 @@
-"""Errors of a conversion: a stable code, and the node at fault."""
+"""Errors of a conversion: a stable code, and the node at fault; and the bound on its work.
+
+Subgraphs multiply: a small file can ask for more nodes and inputs than there is memory. What is
+made and what is looked at is counted, and a file that asks for too much is refused. The dearest
+of 694 templates, with 11 nodes and 9 subgraphs of 24, costs 4,400 units; the limit is a second's
+work.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +23,9 @@ Code: TypeAlias = Literal[
     "needs_browser",  # a value that only a browser can make
     "unknown_pattern",  # a regular expression that is not understood here
 ]
+
+
+MAX_UNITS = 250_000
 
 
 class ConversionError(WorkflowError):
@@ -50,3 +59,18 @@ class ConversionError(WorkflowError):
             "class_type": self.class_type,
         }
         return {key: value for key, value in found.items() if value is not None}
+
+
+class Budget:
+    """Counts the units of one conversion: slots made, links looked at, orders tried."""
+
+    def __init__(self, units: int = MAX_UNITS) -> None:
+        self._left = units
+
+    def spend(self, units: int = 1) -> None:
+        """Take units away. Raises ConversionError `too_large` if there are none left."""
+        self._left -= units
+        if self._left < 0:
+            raise ConversionError(
+                "too_large", "the workflow spreads out to more nodes and inputs than are taken"
+            )

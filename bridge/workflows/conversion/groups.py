@@ -7,7 +7,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import (
     MAX_ID,
     Document,
@@ -18,7 +17,7 @@ from bridge.workflows.conversion.document import (
     FileNode,
     FileOutput,
 )
-from bridge.workflows.conversion.errors import ConversionError
+from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.group_interface import VALUE, Interface, interface
 from bridge.workflows.conversion.model import LiveNode, Mode

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import INPUT_NODE
+from bridge.workflows.conversion.errors import Budget
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode
 from bridge.workflows.conversion.types import ANY, Types, fits

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bridge.workflows.conversion import broadcasts
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
-from bridge.workflows.conversion.errors import ConversionError
+from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.groups import Groups
 from bridge.workflows.conversion.links import GETTERS

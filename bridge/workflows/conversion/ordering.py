@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import FileNode
+from bridge.workflows.conversion.errors import Budget
 from bridge.workflows.conversion.widgets import Layout
 from bridge.workflows.objectinfo import InputSpec, ObjectInfo
 

@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from bridge.workflows.conversion.budget import Budget
 from bridge.workflows.conversion.document import INPUT_NODE, MAX_PER_NODE
+from bridge.workflows.conversion.errors import Budget
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.model import (
     MISSING,

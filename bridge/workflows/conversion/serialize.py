@@ -8,8 +8,7 @@ from typing import Any, TypedDict
 from msgspec import Struct
 
 from bridge.workflows.conversion import primitives, texts
-from bridge.workflows.conversion.budget import Budget
-from bridge.workflows.conversion.errors import ConversionError
+from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.links import HostValue, LinkResolver, Origin, Place
 from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
