@@ -1,7 +1,7 @@
 """The place that `-o` gives for a job's outputs: a folder, a file, or standard output.
 
-`-` is standard output, what exists is what it is, a name that ends in a slash or has no extension
-is a folder to be made, and any other a file.
+`-` is standard output, and an existing folder or file is used as such. Of other names, one that
+ends in a slash or has no extension is a folder to be made, and any other a file.
 """
 
 from __future__ import annotations

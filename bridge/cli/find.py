@@ -1,4 +1,4 @@
-"""Jobs by what a user types of their ids, and the bridge that has to be there for them."""
+"""Finds jobs by the beginning of their ids, and checks that a bridge is online for a command."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def need_bridge(client: Client, settings: Config, *, wait: bool | None = N
 
 
 def away(settings: Config, state: str | None) -> str:
-    """Return where a bridge should be that is not; `state` is what it, or its will, said last."""
+    """Return a sentence about a bridge that is not online; `state` is its last state, if any."""
     where = f"at {bridge_address(settings)} (base topic {settings.base_topic})"
     return f"the bridge {where} is offline" if state else f"there is no bridge {where}"
 

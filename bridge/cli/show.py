@@ -1,4 +1,4 @@
-"""`comfy2mqtt workflows`, `jobs`, `show` and `cancel`: short questions, short answers."""
+"""`comfy2mqtt workflows`, `jobs`, `show` and `cancel`: prints workflows and jobs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Output on a terminal: tables, and pictures where it can show them.
 
-Pictures go by kitty's protocol or iTerm2's:
+Pictures are in kitty's protocol or iTerm2's:
 https://sw.kovidgoyal.net/kitty/graphics-protocol/, https://iterm2.com/documentation-images.html
 """
 

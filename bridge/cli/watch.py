@@ -1,4 +1,4 @@
-"""`comfy2mqtt watch` and `logs`: what the bus is doing, line by line, until Ctrl-C."""
+"""`comfy2mqtt watch` and `logs`: prints messages as they arrive, until Ctrl-C."""
 
 from __future__ import annotations
 

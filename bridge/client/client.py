@@ -383,7 +383,7 @@ class Client:
                 return accepted
 
     async def _settled(self, request: Submit, job_id: str, *, retries: bool = False) -> Accepted:
-        """Submit it, and cross it out once the bridge has said yes or no.
+        """Submit a request, and delete it from the outbox once it is accepted or refused.
 
         `retries`: that there is no room for it now is neither.
         """

@@ -1,8 +1,8 @@
 """The outbox: requests that must not get lost, on disk until the bridge has them.
 
-What a program hands in is written down before it is sent, and crossed out once it is accepted or
-refused. What was neither when the program ended is sent again by the next one that opens the same
-file, under the same job id, which runs once whoever sends it how often.
+A request is stored before it is sent, and deleted once it is accepted or refused. One that was
+neither when the program ended is sent again by the next program that opens the same file, under the
+same job id: the bridge runs it once, however often it is sent.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RequestOutbox:
         self._thread.shutdown(wait=False)
 
     async def add(self, job_id: str, request: bytes) -> None:
-        """Write a request down: when this returns it is on disk. Raises OSError."""
+        """Store a request: when this returns it is on disk. Raises OSError."""
         await self._run(
             "INSERT INTO outbox (owner, job_id, request) VALUES (?, ?, ?) "
             "ON CONFLICT (owner, job_id) DO UPDATE SET request = excluded.request",
@@ -47,7 +47,7 @@ class RequestOutbox:
         )
 
     async def remove(self, job_id: str) -> None:
-        """Cross a request out."""
+        """Delete a request. Raises OSError."""
         await self._run("DELETE FROM outbox WHERE owner = ? AND job_id = ?", (self._owner, job_id))
 
     async def _run(self, statement: str, values: tuple[str | bytes, ...]) -> None:

@@ -83,7 +83,7 @@ def _is_workflow(message: Retained, name: str) -> bool:
 
 
 def _ever_shorter(message: Retained) -> Iterator[Retained]:
-    """Yield a message, then what a client can best do with where the whole does not fit."""
+    """Yield a message, then one without the fields that clients need least."""
     yield message
     if isinstance(message, Definition):
         yield replace(message, nodes=[], missing=UNSET, example={}, description=UNSET)

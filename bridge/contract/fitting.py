@@ -13,7 +13,7 @@ _SHORT = 200
 
 
 def fit_result(result: Result, room: int) -> Result:
-    """Return a result that can be encoded in `room` bytes, as far as that can be.
+    """Return a result of at most `room` bytes of JSON, or the smallest that there is.
 
     It leaves out first what the device sent itself, then an error's details and the end of its
     message, then outputs from the last, which can still be fetched, and finally the deliveries.
@@ -48,7 +48,7 @@ def fit_view(view: JobView, room: int) -> JobView:
 
 
 def fit_set_result(result: SetResult, room: int) -> SetResult:
-    """Return a set's result that can be encoded in `room` bytes, as far as that can be.
+    """Return a set's result of at most `room` bytes of JSON, or the smallest that there is.
 
     It leaves out first the inputs of its jobs, then `meta`, then jobs from the last, which `list`
     still has, and at last where the outputs went, `missing` and `outputs`: those can be fetched.

@@ -296,8 +296,8 @@ class Topics:
     def is_reply(self, client: str, topic: str) -> bool:
         """True if a Response Topic is one that `client` may name.
 
-        The bridge must never be the hand by which one client writes into another's tree, nor feed
-        its own requests: only what lies below `client/<client>/reply/`, without wildcards.
+        Those are topics below `client/<client>/reply/`, without wildcards: a client must not have
+        the bridge write into another client's tree, or send itself requests.
         """
         prefix = self.reply(client)
         rest = topic.removeprefix(prefix)

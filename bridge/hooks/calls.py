@@ -37,7 +37,7 @@ _WAKE_PORT = 9
 
 
 class CallFailed(Exception):
-    """A call did not do what it was to; the text is one line."""
+    """A call failed; the text is one line."""
 
 
 async def ask(

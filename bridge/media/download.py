@@ -1,10 +1,10 @@
-"""Fetching what a request names by URL, without becoming the hand that reaches into a network.
+"""Downloads of what a request names by URL, which never reach the operator's own networks.
 
 Only http and https; only public addresses that are not of this machine's own networks, unless the
 operator allows a host by name (`bridge.media.addresses`). The address
 that was checked is the one that is connected to, at every redirect too, so that a name which says
 something else the second time gains nothing. Time and bytes are bounded, and so are the attempts
-at a server that is out of sorts.
+at a server that fails for the moment.
 """
 
 from __future__ import annotations

@@ -52,10 +52,10 @@ class SetListener(Protocol):
     """Receives what happens to sets; all calls return at once."""
 
     def set_status(self, key: Key, envelope: Envelope, status: SetStatus) -> None:
-        """A set has got on."""
+        """Publish a set's status."""
 
     def set_result(self, key: Key, envelope: Envelope, result: bytes) -> None:
-        """A set has ended; these are the bytes to publish."""
+        """Publish the result of a set that has ended, as these bytes."""
 
     def set_result_room(self, key: Key, envelope: Envelope) -> int | None:
         """Return how many bytes a set's result may have; None: any number."""

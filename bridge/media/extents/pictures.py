@@ -20,7 +20,7 @@ _CHUNK_HEAD = 8
 
 
 def png(file: Reader, extent: Extent) -> None:
-    """The header's size; of an animation its number of frames, which stands before the pixels."""
+    """Take the header's size, and an animation's number of frames, which is before the pixels."""
     if file.at(12, 4) != b"IHDR":
         return  # no decoder reads it
     extent.picture(file.big(16, 4), file.big(20, 4))
@@ -37,7 +37,7 @@ def png(file: Reader, extent: Extent) -> None:
 
 
 def gif(file: Reader, extent: Extent) -> None:
-    """The screen's size, or that of a frame that is larger; frames are counted."""
+    """Take the screen's size, or that of a larger frame, and count the frames."""
     width, height = file.little(6, 2), file.little(8, 2)
     extent.picture(width, height)
     at = 13 + _table(file.big(10, 1))
@@ -78,7 +78,7 @@ def _table(flags: int) -> int:
 
 
 def webp(file: Reader, extent: Extent) -> None:
-    """The canvas, and the number of frames, of an extended file; else the decoder's own size."""
+    """Take an extended file's canvas and frames; of any other the size in its bit stream."""
     at = 12
     while True:
         file.step()
@@ -98,7 +98,7 @@ def webp(file: Reader, extent: Extent) -> None:
 
 
 def tiff(file: Reader, extent: Extent) -> None:
-    """All pages, each with a size of its own."""
+    """Add all pages, each with a size of its own."""
     number = file.little if file.at(0, 2) == b"II" else file.big
     at, seen = number(4, 4), set[int]()
     while at and at not in seen:
@@ -117,7 +117,7 @@ def tiff(file: Reader, extent: Extent) -> None:
 
 
 def ico(file: Reader, extent: Extent) -> None:
-    """The largest of the pictures in it: one that is a PNG may have any size."""
+    """Take the largest of the pictures; one that is a PNG may have any size."""
     extent.frames = 1
     for index in range(file.little(4, 2)):
         file.step()

@@ -31,7 +31,7 @@ _LONG_FRAME, _SHORT_FRAME = 1152, 576
 
 
 def wav(file: Reader, extent: Extent) -> None:
-    """The samples that all bytes of the file would be."""
+    """Count the samples that all bytes of the file would be."""
     at = 12
     while True:
         file.step()
@@ -46,7 +46,7 @@ def wav(file: Reader, extent: Extent) -> None:
 
 
 def flac(file: Reader, extent: Extent, start: int = 4) -> None:
-    """The largest block for each place that may begin a frame: silence takes 14 bytes a block."""
+    """Count the largest block for each place that may begin a frame: silence has 14 bytes each."""
     most = file.big(start + 6, 2) or _LARGEST_FLAC_BLOCK
     packed = file.big(start + 14, 8)
     rate, channels = packed >> 44, (packed >> 41 & 7) + 1
@@ -56,7 +56,7 @@ def flac(file: Reader, extent: Extent, start: int = 4) -> None:
 
 
 def ogg(file: Reader, extent: Extent) -> None:
-    """All streams in it, by their pages; of Opus each packet says how long it is."""
+    """Add all streams, by their pages; each packet of Opus says how long it lasts."""
     streams: dict[int, tuple[bytes, int, int]] = {}
     lasts: dict[int, float] = {}
     packets: Counter[int] = Counter()
