@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bridge.contract.messages import MissingOutput, OutputInfo, Shown, Timings
 from bridge.contract.sinks import Delivered
 from bridge.jobs.durable import until_on_disk
-from bridge.jobs.finalizer import Completion, Finalizer
+from bridge.jobs.finalizer import Completion, Finalizer, keep
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.outputs import CollectedOutput
@@ -76,11 +76,11 @@ class Delivering:
         """
         ended = await self._finalizer.published(job, ended)
 
-        async def keep() -> None:
-            kept = await self._finalizer.keep(ended.outputs)
+        async def write() -> None:
+            kept = await keep(self._files, ended.outputs)
             await self._journal.keep_undelivered(job.key, msgspec.json.encode(undelivered), kept)
 
-        await until_on_disk(keep, failed)
+        await until_on_disk(write, failed)
         return _without_bytes(ended, undelivered.timings)
 
     async def resume(self, job: Job, plan: Plan, left: Undelivered) -> Completion:

@@ -21,9 +21,8 @@ from bridge.comfyui.state import InstanceState
 from bridge.contract.errors import Lost, internal
 from bridge.contract.messages import JobStatus, State
 from bridge.jobs import state
-from bridge.jobs.core import Book, Core, JobLimits, Moment, Phase, effects, events
+from bridge.jobs.core import Core, JobLimits, Moment, Phase, effects, events
 from bridge.jobs.core.pool import Availability, CanRun
-from bridge.jobs.counters import Counters
 from bridge.jobs.delivering import Deliver, Delivering
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
@@ -76,6 +75,10 @@ class Dispatcher:
         """
         attached = {each.name: each.output_folder is None for each in instances}
         self.core = Core(attached, can_run, limits, alone=not journal.shared)
+        self.book = self.core.book
+        """All jobs that have not ended, with their states, places and estimates."""
+        self.counters = self.core.counters
+        """Counts of what has happened since the start."""
         self._journal = journal
         self._instances = {each.name: each for each in instances}
         self._listener = listener
@@ -119,23 +122,13 @@ class Dispatcher:
 
     # -- for adapters and requests --
 
-    @property
-    def counters(self) -> Counters:
-        """Counts of what has happened since the start."""
-        return self.core.counters
-
     def shown(self, at: float) -> float:
         """Return the wall clock's time of one of the journal's."""
         return self._journal.clock.shown(at)
 
-    @property
-    def book(self) -> Book:
-        """All jobs that have not ended, with their states, places and estimates."""
-        return self.core.book
-
     def accept(self, job: Job, plan: Plan) -> None:
         """Take a job that the journal has just accepted."""
-        self.core.counters.accepted += 1
+        self.counters.accepted += 1
         if job.state == "queued":
             self._runner.keep_at_hand(job.key, plan)
         self.add(job)
@@ -165,7 +158,7 @@ class Dispatcher:
                 self.add(found)
                 continue
             if entry.phase is Phase.RELEASING:
-                self._tasks.start_for(key, self._cancel_once_released(key, self._left(key)))
+                self._tasks.start_for(key, self._cancel_once_released, key, self._left(key))
                 return entry.job.state
             if entry.withdrawn is None:
                 return entry.outcome or entry.job.state
@@ -322,7 +315,7 @@ class Dispatcher:
         try:
             work = self._work.get(type(effect))
             if work is not None and isinstance(effect, effects.JobEffect):
-                self._tasks.start_for(effect.key, work(effect))
+                self._tasks.start_for(effect.key, work, effect)
             else:
                 self._calls[type(effect)](effect)
         except Exception as error:
@@ -367,11 +360,8 @@ class Dispatcher:
     def _report(self, effect: effects.ReportDefect) -> None:
         log.error("defect in the bridge", exc_info=effect.error)
 
-    def _job(self, key: Key) -> Job:
-        return self.book.entries[key].job
-
     def _mark_started(self, effect: effects.MarkStarted) -> None:
-        job = self._job(effect.key)
+        job = self.book.entries[effect.key].job
         if job.envelope.set_id is None or self._journal.shared:
             self._publish_when(self._journal.started(job), job, effect.status)
             return
@@ -387,11 +377,11 @@ class Dispatcher:
         asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
 
     def _announce(self, effect: effects.Announce) -> None:
-        job = self._job(effect.key)
+        job = self.book.entries[effect.key].job
         self._publish_when(self._journal.status_number(job), job, effect.status)
 
     def _publish(self, effect: effects.PublishStatus) -> None:
-        self._listener.status(self._job(effect.key), effect.status)
+        self._listener.status(self.book.entries[effect.key].job, effect.status)
 
     def _publish_when(self, numbered: asyncio.Future[int], job: Job, status: JobStatus) -> None:
         def publish(done: asyncio.Future[int]) -> None:
@@ -424,7 +414,7 @@ class Dispatcher:
 
     async def _claim(self, effect: effects.Claim) -> None:
         key = effect.key
-        job = self._job(key)
+        job = self.book.entries[key].job
         take_plan = self._runner.wanted_plan(key)
         if await until_on_disk(lambda: self._journal.claim(job, take_plan)):
             self.handle(events.Claimed(key, job.attempt, job.prompt_id))

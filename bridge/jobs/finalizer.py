@@ -138,9 +138,10 @@ class Finalizer:
             # Again at each attempt: the sweep removes old blobs that no row names.
             kept = await self._keep(job, completion)
             now, clock = self._journal.clock.now(), self._journal.clock
-            timings = self._timings(job, completion, delivering)
-            linked = await self._linked(job, infos, clock.shown(now + keep_s))
-            result = self._result(job, outcome, completion, linked, timings)
+            timings = self.timings(job, completion, delivering)
+            link = None if job.envelope.deliver == "none" else self._link
+            found = await linked(link, job.key, infos, clock.shown(now + keep_s))
+            result = self._result(job, outcome, completion, found, timings)
             encoded = await self._journal.finish(
                 job.key,
                 state=outcome,
@@ -195,19 +196,18 @@ class Finalizer:
         room = self._result_room(job.key, job.envelope)
         return result if room is None else fit_result(result, room)
 
-    async def in_form(
-        self, job: Job, outputs: Sequence[CollectedOutput]
-    ) -> Sequence[CollectedOutput]:
-        """Convert the images as the request's profile wants. Raises ExecutionError."""
-        asked = job.envelope.profile
-        if asked is None or job.envelope.deliver == "none":
-            return outputs
-        return [await self._transcoded(output, asked) for output in outputs]
+    async def formed(
+        self, job: Job, outputs: Sequence[CollectedOutput], ended: Completion
+    ) -> Completion:
+        """Add outputs in the form that the request wants; show the first as ComfyUI made it.
 
-    async def show(self, job: Job, outputs: Sequence[CollectedOutput]) -> Shown | UnsetType:
-        """Show the first image as ComfyUI made it, if the request asked for that."""
-        display = job.envelope.show
-        return UNSET if display is None else await self._show(job, display, outputs)
+        Raises ExecutionError for an image that cannot be converted.
+        """
+        asked, display, formed = job.envelope.profile, job.envelope.show, outputs
+        if asked is not None and job.envelope.deliver != "none":
+            formed = [await self._transcoded(output, asked) for output in outputs]
+        shown = UNSET if display is None else await self._show(job, display, outputs)
+        return replace(ended, outputs=formed, shown=shown)
 
     async def _transcoded(self, output: CollectedOutput, asked: Profile) -> CollectedOutput:
         info = output.info
@@ -224,13 +224,14 @@ class Finalizer:
 
     async def published(self, job: Job, ended: Completion) -> Completion:
         """Publish the outputs of a job that were not published yet."""
-        return replace(ended, outputs=[await self._tried(job, each) for each in ended.outputs])
+        outputs = [each if each.offered else await self._tried(job, each) for each in ended.outputs]
+        return replace(ended, outputs=outputs)
 
-    def timings(self, job: Job, ended: Completion) -> Timings:
-        """Return how long each part of a job took, up to now."""
-        return self._timings(job, ended, time.monotonic())
+    def timings(self, job: Job, ended: Completion, delivering: float) -> Timings:
+        """Return how long each part of a job took, up to now.
 
-    def _timings(self, job: Job, ended: Completion, delivering: float) -> Timings:
+        `delivering`: when the delivery began, by a monotonic clock.
+        """
         waited = self._journal.clock.now() - job.accepted_at
         before = ended.timings
         if before is None:
@@ -240,8 +241,7 @@ class Finalizer:
 
     def offer(self, job: Job, output: CollectedOutput) -> CollectedOutput:
         """Publish an output before its job has ended, unless it has to be converted first."""
-        envelope = job.envelope
-        if output.offered or envelope.profile is not None or self._needs_trial(job, output):
+        if job.envelope.profile is not None or self._needs_trial(job, output):
             return output
         return self._publish(job, output)
 
@@ -255,34 +255,23 @@ class Finalizer:
         # At QoS 1 the broker answers.
         return (
             self._trial is not None
-            and not output.offered
             and job.envelope.deliver == "push"
             and not self._trial.is_known(output.info.size)
         )
 
     def _publish(self, job: Job, output: CollectedOutput) -> CollectedOutput:
-        if output.offered or job.envelope.deliver in ("fetch", "none"):
+        if job.envelope.deliver in ("fetch", "none"):
             return output
         topic = self._listener.output(job, output.info, output.data)
         info = replace(output.info, topic=UNSET if topic is None else topic)
         return replace(output, info=info, offered=True)
-
-    async def _linked(self, job: Job, infos: list[OutputInfo], until: float) -> list[OutputInfo]:
-        """Add to each stored output its URL, valid as long as the output is stored."""
-        if job.envelope.deliver == "none":
-            return infos
-        return await linked(self._link, job.key, infos, until)
 
     async def _keep(self, job: Job, completion: Completion) -> list[KeptOutput]:
         if job.envelope.deliver == "none":
             return []
         if completion.kept:
             return [_kept(each.info, None) for each in completion.outputs]
-        return await self.keep(completion.outputs)
-
-    async def keep(self, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
-        """Have outputs on disk, those that are not to be rows of the journal."""
-        return await keep(self._files, outputs)
+        return await keep(self._files, completion.outputs)
 
 
 async def linked(
@@ -297,14 +286,13 @@ async def linked(
 
 async def keep(files: Files, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
     """Have outputs on disk, those that are not to be rows of the journal."""
-    return [await _keep_one(files, output) for output in outputs]
-
-
-async def _keep_one(files: Files, output: CollectedOutput) -> KeptOutput:
-    small = output.info.size <= INLINE_LIMIT
-    if not small:
-        await asyncio.to_thread(files.put, output.info.sha256, output.data)
-    return _kept(output.info, bytes(output.data) if small else None)
+    kept = []
+    for output in outputs:
+        small = output.info.size <= INLINE_LIMIT
+        if not small:
+            await asyncio.to_thread(files.put, output.info.sha256, output.data)
+        kept.append(_kept(output.info, bytes(output.data) if small else None))
+    return kept
 
 
 def _kept(info: OutputInfo, data: bytes | None) -> KeptOutput:

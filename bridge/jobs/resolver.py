@@ -37,7 +37,7 @@ class Resolver:
     def start(self, effect: effects.Resolve) -> None:
         """Gather a job's inputs in a task."""
         key = effect.key
-        self._resolving[key] = self._tasks.start_for(key, self._resolve(key))
+        self._resolving[key] = self._tasks.start_for(key, self._resolve, key)
 
     def stop(self, effect: effects.StopResolving) -> None:
         """Stop gathering a job's inputs."""

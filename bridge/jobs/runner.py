@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -33,7 +33,6 @@ from bridge.jobs.input_files import InputFiles
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
-from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
@@ -119,13 +118,10 @@ class Runner:
         self._concluded.pop(key, None)
         self._input_files.release(key)
 
-    def _job(self, key: Key) -> Job:
-        return self._core.book.entries[key].job
-
     def start(self, start: effects.StartJob) -> None:
         """Begin an attempt at a job, in a task."""
         key = start.key
-        job, instance = self._job(key), self._instances[start.instance]
+        job, instance = self._core.book.entries[key].job, self._instances[start.instance]
         reporter = Reporter(
             job,
             self._listener,
@@ -143,7 +139,7 @@ class Runner:
             adopt=start.adopt,
             began=start.began,
         )
-        self._tasks.start_for(key, self._attempt(job, instance, made, adopt=start.adopt))
+        self._tasks.start_for(key, self._attempt, job, instance, made, start)
 
     def stop(self, effect: effects.StopJob) -> None:
         """Cancel the attempt at a job, or the delivery of its outputs."""
@@ -158,7 +154,9 @@ class Runner:
         if entry is not None and entry.stop is StopReason.CANCEL:
             self._stopping[key].set()
 
-    async def _attempt(self, job: Job, instance: Instance, made: Attempt, *, adopt: bool) -> None:
+    async def _attempt(
+        self, job: Job, instance: Instance, made: Attempt, start: effects.StartJob
+    ) -> None:
         key = job.key
         plan = self._plans.pop(key, None)
         if plan is None:
@@ -166,8 +164,12 @@ class Runner:
         if self._delivering.has(job) and await self._resumed(job, plan):
             return
         await self._input_files.take(key, plan.uploads, instance.name)
-        refused = None if adopt else self._quarantine.refusal(plan.prompt, time.monotonic())
-        ending = attempt.Failure(refused) if refused else await self._judged(plan, made)
+        refused = None if start.adopt else self._quarantine.refusal(plan.prompt, time.monotonic())
+        ending = (
+            self._judged(plan, made, await made.run(plan))
+            if refused is None
+            else attempt.Failure(refused)
+        )
         if made.used_key:
             self._core.counters.used_key(key.client)
         # Before the outputs are converted and written, so that ComfyUI can begin the next job.
@@ -177,7 +179,11 @@ class Runner:
         match ending:
             case attempt.Success(outputs, reused, missing):
                 ended = replace(ended, reused=reused, missing=missing)
-                event, ended = await self._formed(job, outputs, ended)
+                try:
+                    ended = await self._finalizer.formed(job, outputs, ended)
+                    event = events.AttemptSucceeded(key, None if reused else ended.run_s)
+                except ExecutionError as error:
+                    event = events.AttemptFailed(key, error)
             case attempt.Failure(error, counts):
                 event = events.AttemptFailed(key, error, counts)
             case attempt.Interruption():
@@ -191,7 +197,7 @@ class Runner:
         if isinstance(event, events.AttemptSucceeded) and self._delivering.has(job):
             undelivered = Undelivered(
                 [each.info for each in ended.outputs],
-                self._finalizer.timings(job, ended),
+                self._finalizer.timings(job, ended, time.monotonic()),
                 ended.shown,
                 [*ended.missing],
                 ended.reused,
@@ -249,9 +255,8 @@ class Runner:
         )
         self._tasks.handle(event)
 
-    async def _judged(self, plan: Plan, made: Attempt) -> attempt.Ending:
-        """Run an attempt; a prompt that ended its ComfyUI twice is not tried again."""
-        ending = await made.run(plan)
+    def _judged(self, plan: Plan, made: Attempt, ending: attempt.Ending) -> attempt.Ending:
+        """Return how an attempt ends: a prompt that ended its ComfyUI twice is not tried again."""
         now = time.monotonic()
         if made.killed is not None:
             self._quarantine.ended(plan.prompt, made.killed, now)
@@ -261,21 +266,6 @@ class Runner:
         elif isinstance(ending, attempt.Success):
             self._quarantine.survived(plan.prompt)
         return ending
-
-    async def _formed(
-        self, job: Job, outputs: Sequence[CollectedOutput], ended: Completion
-    ) -> tuple[events.Event, Completion]:
-        """Convert the images as requested; if that fails, the job has failed."""
-        try:
-            formed = await self._finalizer.in_form(job, outputs)
-        except ExecutionError as error:
-            return events.AttemptFailed(job.key, error), ended
-        shown = await self._finalizer.show(job, outputs)
-        run_s = None if ended.reused else ended.run_s
-        return (
-            events.AttemptSucceeded(job.key, run_s),
-            replace(ended, outputs=formed, shown=shown),
-        )
 
     async def _load_media(self, sha256: str) -> bytes:
         async def load() -> bytes:
@@ -289,7 +279,7 @@ class Runner:
 
     async def requeue(self, effect: effects.Requeue) -> None:
         """Write that a job returns to the queue."""
-        job = self._job(effect.key)
+        job = self._core.book.entries[effect.key].job
         level = logging.INFO if effect.expected else logging.WARNING
         log.log(
             level,
@@ -310,7 +300,7 @@ class Runner:
 
     async def finish(self, effect: effects.Finish) -> None:
         """Publish the outputs of a job, write its outcome, and let ComfyUI drop its data."""
-        job = self._job(effect.key)
+        job = self._core.book.entries[effect.key].job
         concluded, failed = self._concluded.get(job.key), self._unwritten(job.key)
         if concluded is None:
             ended = Completion(error=effect.error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from bridge import logs
 from bridge.contract.errors import UnknownJob, internal
@@ -15,6 +15,8 @@ from bridge.jobs.journal import AlreadyEnded
 from bridge.jobs.queue import Key
 
 log = logging.getLogger(__name__)
+
+Args = TypeVarTuple("Args")
 
 
 class JobTasks:
@@ -30,17 +32,18 @@ class JobTasks:
             raise RuntimeError("the dispatcher does not run")
         return self.group.create_task(work)
 
-    def start_for(self, key: Key, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def start_for(
+        self, key: Key, work: Callable[[*Args], Coroutine[Any, Any, None]], *args: *Args
+    ) -> asyncio.Task[None]:
         """Start work for a job. If it fails, the job has failed; Fenced stops the bridge."""
-        task = self.start(self._guarded(key, work))
-        # One that is cancelled before its first step never comes to await it.
-        task.add_done_callback(lambda _: work.close())
-        return task
+        return self.start(self._guarded(key, work, *args))
 
-    async def _guarded(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(
+        self, key: Key, work: Callable[[*Args], Coroutine[Any, Any, None]], *args: *Args
+    ) -> None:
         with logs.about(key.client, key.job_id):
             try:
-                await work
+                await work(*args)
             except (UnknownJob, AlreadyEnded) as error:
                 log.warning("%s", error)
                 self.handle(events.Vanished(key))

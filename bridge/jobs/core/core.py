@@ -109,7 +109,13 @@ class Core:
         self._now = now
         self._effects = []
         try:
-            self._take_in(event)
+            if isinstance(event, events.JobEvent):
+                entry = self.book.entries.get(event.key)
+                phases, take_in = self._of_job[type(event)]
+                if entry is not None and entry.phase in phases:
+                    take_in(entry, event)
+            else:
+                self._general[type(event)](event)
         except Exception as error:  # noqa: BLE001 - it is reported
             self._report(error, event.key if isinstance(event, events.JobEvent) else None)
         return self._effects
@@ -119,15 +125,6 @@ class Core:
         entry = None if key is None else self.book.entries.get(key)
         if entry is not None:
             self._give_up(entry, events.Defect(entry.job.key, internal(error)))
-
-    def _take_in(self, event: events.Event) -> None:
-        if isinstance(event, events.JobEvent):
-            entry = self.book.entries.get(event.key)
-            phases, take_in = self._of_job[type(event)]
-            if entry is not None and entry.phase in phases:
-                take_in(entry, event)
-        else:
-            self._general[type(event)](event)
 
     def _general_events(self) -> Mapping[type, Callable[[Any], None]]:
         """The events that are not about one job, and their handlers."""
