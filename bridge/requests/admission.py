@@ -69,16 +69,6 @@ class AdmissionConfig(Struct, frozen=True):
     nodes: NodeRules
 
 
-class _Work(Struct, frozen=True):
-    """The prompt of a submission with its media; `media` are the bytes that came with it."""
-
-    workflow: Workflow
-    bound: Bound
-    plan: Plan
-    media: dict[str, bytes]
-    sinks: JobSinks
-
-
 class Admission:
     """Admits the jobs of all adapters."""
 
@@ -141,7 +131,7 @@ class Admission:
             respond(Answer(data=accepted, transaction=submission.transaction))
 
         try:
-            draft = await self._draft(submission, key)
+            draft = await self.with_fresh(lambda: self._draft(submission, key))
             self.check_room(submission.client)
         except _NOT_ITS_FAULT:
             # If it was accepted before, that still stands.
@@ -174,18 +164,21 @@ class Admission:
             return None
 
     async def _draft(self, submission: Submission, key: Key) -> Draft:
-        work, needs = await self.with_fresh(lambda: self._runnable(submission))
+        """Return the job that a client wants. Raises BridgeError if it cannot have it."""
+        workflow, bound = self._bind(submission)
+        needs = check_runnable(workflow, bound, self._library.catalogue)
+        plan, media, sinks = await self._planned(submission, workflow, bound)
         return drafts.draft(
             submission,
             key=key,
             prompt_id=str(uuid.uuid4()),
-            workflow=work.workflow,
-            bound=work.bound,
-            plan=work.plan,
+            workflow=workflow,
+            bound=bound,
+            plan=plan,
             needs=needs,
-            media=work.media,
+            media=media,
             now=self._journal.clock.now(),
-            sinks=work.sinks,
+            sinks=sinks,
         )
 
     async def with_fresh(self, bind: Callable[[], Awaitable[T]]) -> T:
@@ -196,11 +189,6 @@ class Admission:
             if not (drafts.may_be_stale(error) and await self._refresh()):
                 raise
             return await bind()
-
-    async def _runnable(self, submission: Submission) -> tuple[_Work, Needs]:
-        workflow, bound = self._bind(submission)
-        needs = check_runnable(workflow, bound, self._library.catalogue)
-        return await self._work(submission, workflow, bound), needs
 
     def _bind(self, submission: Submission) -> tuple[Workflow, Bound]:
         workflow = self.workflow(submission)
@@ -225,7 +213,10 @@ class Admission:
         classes = (node["class_type"] for node in bound.prompt.values())
         return self._library.catalogue.partner_nodes(classes)
 
-    async def _work(self, submission: Submission, workflow: Workflow, bound: Bound) -> _Work:
+    async def _planned(
+        self, submission: Submission, workflow: Workflow, bound: Bound
+    ) -> tuple[Plan, dict[str, bytes], JobSinks]:
+        """Return a job's plan, the bytes that came with its request, and its sinks."""
         media, new = await self._media.take(submission.client, bound)
         inputs = dict(bound.inputs)
         for each in media:
@@ -234,7 +225,7 @@ class Admission:
         if refused is not None:
             raise refused
         plan = self.plan(submission.client, workflow, bound, inputs, media)
-        return _Work(workflow, bound, plan, new, self.sinks(submission, workflow))
+        return plan, new, self.sinks(submission, workflow)
 
     def sinks(self, submission: Submission, workflow: Workflow) -> JobSinks:
         """Return where outputs are to be delivered. Raises BadRequest, Forbidden."""
@@ -286,8 +277,9 @@ class Admission:
 
     async def _dry_run(self, submission: Submission) -> DryRun:
         """Answer with what a request would run, without running or keeping anything."""
-        work = await self._work(submission, *self._bind(submission))
-        workflow, prompt = work.workflow, work.bound.prompt
+        workflow, bound = self._bind(submission)
+        plan, _, _ = await self._planned(submission, workflow, bound)
+        prompt = bound.prompt
         lacking = self._library.catalogue.lacking(nodes_of(prompt).values())
         runnable = None if lacking is None else lacking.is_enough
         book = self._dispatcher.book
@@ -295,8 +287,8 @@ class Admission:
         return DryRun(
             workflow=workflow.name,
             workflow_version=workflow.version,
-            prompt=work.plan.prompt,
-            inputs=work.plan.inputs,
+            prompt=plan.prompt,
+            inputs=plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
             instances=self._library.catalogue.able(self._library.catalogue.needs(prompt)),

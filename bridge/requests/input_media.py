@@ -35,6 +35,8 @@ class InputMedia:
         Raises Busy, InvalidInput, TooLarge, Forbidden, DependencyFailed, Expired.
         """
         new: dict[str, bytes] = {}
+        if not bound.media:
+            return [], new
         media = [await self.take_one(client, each, new) for each in bound.media]
         self.check_sum(media)
         return media, new
