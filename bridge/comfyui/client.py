@@ -167,10 +167,10 @@ class ComfyClient:
         ) as response:
             if response.status == HTTPStatus.BAD_REQUEST:
                 body = await self._body(response, _MIB * 16)
-                refusal = self._decoded(_refusal, body, "POST /prompt")
+                refusal = self._decoded(_refusal.decode, body, "POST /prompt")
                 raise PromptRejected(_problem(refusal.error), _problems(refusal.node_errors))
             body = await self._ok(response, _MIB * 16)
-        reply = self._decoded(_reply, body, "POST /prompt")
+        reply = self._decoded(_reply.decode, body, "POST /prompt")
         node_errors = _problems(reply.node_errors)
         if node_errors:
             # Refused in any case: if that part cannot be stopped, its outputs are not used.
@@ -188,12 +188,12 @@ class ComfyClient:
 
     async def queue(self) -> QueueState:
         """Return everybody's prompts that run or wait."""
-        return self._parsed(read_queue, await self._get("/queue", limit=_MIB * 256), "GET /queue")
+        return self._decoded(read_queue, await self._get("/queue", limit=_MIB * 256), "GET /queue")
 
     async def history(self, prompt_id: str) -> HistoryEntry | None:
         """Return the history entry of a prompt; None if it is unknown or has not ended."""
         body = await self._get(f"/history/{_segment(prompt_id)}", limit=_MIB * 256)
-        return self._parsed(
+        return self._decoded(
             lambda read: read_history(read, prompt_id), body, "GET /history/{prompt_id}"
         )
 
@@ -290,7 +290,7 @@ class ComfyClient:
             "POST", "/upload/image", data=form, within_s=_LONG_PATIENCE_S
         ) as response:
             body = await self._ok(response, _MIB)
-        return self._decoded(_object, body, "POST /upload/image")
+        return self._decoded(_object.decode, body, "POST /upload/image")
 
     # -- the server -----------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class ComfyClient:
             body = await self._get("/comfy2mqtt/hello", limit=_MIB)
         except NotFound:
             return None
-        return self._decoded(_hello, body, "GET /comfy2mqtt/hello")
+        return self._decoded(_hello.decode, body, "GET /comfy2mqtt/hello")
 
     async def has_media(self, sha256: str) -> bool:
         """Return whether our image input node holds the bytes with this SHA-256 (hex)."""
@@ -356,7 +356,7 @@ class ComfyClient:
     async def held_outputs(self, prompt_id: str) -> tuple[OutputHeader, ...]:
         """Return the outputs of a prompt that our nodes hold; raises NotFound or OutputGone."""
         body = await self._get(f"/comfy2mqtt/outputs/{_segment(prompt_id)}", limit=_MIB * 16)
-        return self._decoded(_headers, body, "GET /comfy2mqtt/outputs/{prompt_id}")
+        return self._decoded(_headers.decode, body, "GET /comfy2mqtt/outputs/{prompt_id}")
 
     async def held_output(
         self, prompt_id: str, node: str, index: int, *, limit: int = _MIB * 1024
@@ -388,7 +388,7 @@ class ComfyClient:
         """Return a link that opens the page of one that is guarded, in one browser."""
         async with self._request("POST", "/comfy2mqtt/links") as response:
             body = await self._ok(response, _MIB)
-        return self._decoded(_link, body, "POST /comfy2mqtt/links")
+        return self._decoded(_link.decode, body, "POST /comfy2mqtt/links")
 
     async def remove_uploads(self, names: Collection[str]) -> None:
         """Remove files that `upload_image` wrote into `comfy2mqtt/`, by their names.
@@ -417,7 +417,8 @@ class ComfyClient:
             return await self._ok(response, limit)
 
     async def _get_object(self, path: str) -> dict[str, Any]:
-        return self._decoded(_object, await self._get(path, limit=_MIB * 16), f"GET {path}")
+        body = await self._get(path, limit=_MIB * 16)
+        return self._decoded(_object.decode, body, f"GET {path}")
 
     async def _post(self, path: str, message: Mapping[str, Any]) -> None:
         async with self._request("POST", path, json=message) as response:
@@ -477,12 +478,7 @@ class ComfyClient:
             chunks.append(chunk)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def _decoded(
-        self, decoder: LenientDecoder[T] | msgspec.json.Decoder[T], body: bytes, what: str
-    ) -> T:
-        return self._parsed(decoder.decode, body, what)
-
-    def _parsed(self, read: Callable[[bytes], T], body: bytes, what: str) -> T:
+    def _decoded(self, read: Callable[[bytes], T], body: bytes, what: str) -> T:
         try:
             return read(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -59,12 +59,8 @@ class Execution:
         self._given: set[tuple[str, int]] = set()
         self._socket_images: dict[str, int] = {}
         self._blocked: events.Failed | None = None
-        self._end: Terminal | None = None
-
-    @property
-    def end(self) -> Terminal | None:
+        self.end: Terminal | None = None
         """Its end, if that is known; for a success outputs may still be missing."""
-        return self._end
 
     def feed(self, frame: frames.Frame) -> Iterator[Event]:
         """Take one of this prompt's frames."""
@@ -126,17 +122,17 @@ class Execution:
         self.ended = True
         self._record = entry.outputs
         self._socket_nodes |= socket_nodes(entry.prompt)
-        if self._end is None:
-            self._end = entry.end
+        if self.end is None:
+            self.end = entry.end
 
     def stop(self, end: Terminal) -> None:
         """Note an end that neither frames nor history report: lost, or taken out of the queue."""
         self.ended = True
-        self._end = end
+        self.end = end
 
     def missing(self) -> tuple[frames.OutputHeader, ...]:
         """Return the outputs of our nodes that a success has and that did not come yet."""
-        if not isinstance(self._end, events.Succeeded):
+        if not isinstance(self.end, events.Succeeded):
             return ()
         return tuple(
             header
@@ -147,10 +143,10 @@ class Execution:
 
     def close(self) -> Iterator[Event]:
         """Yield the outputs that only the history has, then the terminal event."""
-        if self._end is None:
+        if self.end is None:
             raise AssertionError("closed before its end is known")
-        if not isinstance(self._end, events.Succeeded):
-            yield self._end
+        if not isinstance(self.end, events.Succeeded):
+            yield self.end
             return
         for node, output in self._record.items():
             if node not in self._outputs:
@@ -170,12 +166,12 @@ class Execution:
             case frames.ExecutionFault() if frame.exception_type == _BLOCKED:
                 self._blocked = self._blocked or failure(frame)
             case frames.ExecutionFault():
-                self._end = failure(frame)
+                self.end = failure(frame)
             case frames.ExecutionInterrupted():
-                self._end = events.PromptInterrupted()
+                self.end = events.PromptInterrupted()
             case frames.ExecutionSuccess():
                 # An output that did not come because a node refused it is no success.
-                self._end = self._blocked or events.Succeeded(self._outputs)
+                self.end = self._blocked or events.Succeeded(self._outputs)
 
     def _picture(self, frame: frames.PreviewImage) -> Iterator[Event]:
         node = frame.node or self._node
