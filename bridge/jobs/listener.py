@@ -28,9 +28,12 @@ class Listener(Protocol):
         """A job has ended; these are the bytes to publish."""
 
 
-class Listeners:
-    """Several listeners as one, called in their order."""
+def as_one(*listeners: Listener) -> Listener:
+    """Return listeners as one, which calls them in their order."""
+    return listeners[0] if len(listeners) == 1 else _Listeners(*listeners)
 
+
+class _Listeners:
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 

@@ -27,7 +27,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.input_files import InputFiles
 from bridge.jobs.journal import Journal
-from bridge.jobs.listener import Listeners
+from bridge.jobs.listener import as_one
 from bridge.jobs.warmup import Warmup
 from bridge.mqtt import Address, Connection
 from bridge.requests.permissions import Permissions
@@ -126,7 +126,7 @@ class BridgeParts:
             transcoder=media.transcoder,
             leads=group.speaks_for_all,
         )
-        listeners = Listeners(self.publisher, *homeassistant.listeners)
+        listeners = as_one(self.publisher, *homeassistant.listeners)
 
         # What runs jobs.
         self.sinks = SinkParts(

@@ -134,20 +134,24 @@ class Encoder:
 
     def status(self, job: Job, status: JobStatus, limit: int | None) -> list[Packet]:
         """Publish a status."""
-        event = self._event("status", job.key, str(status.n))
-        correlation = job.envelope.correlation
-        return self._about("jobStatus", job, status, limit, correlation=correlation, event=event)
+        properties = PublishProperties(
+            content_type=JSON,
+            correlation_data=job.envelope.correlation,
+            user_properties=self._event("status", job.key, str(status.n)),
+        )
+        return self._about("jobStatus", job, _messages(status, properties), limit)
 
     def progress(self, job: Job, progress: Progress, limit: int | None) -> list[Packet]:
         """Publish how far a job is."""
-        return self._about("jobProgress", job, progress, limit)
+        properties = PublishProperties(content_type=JSON)
+        return self._about("jobProgress", job, _messages(progress, properties), limit)
 
     def preview(
         self, job: Job, content_type: str, data: bytes | memoryview, limit: int | None
     ) -> list[Packet]:
         """Publish an image of the work so far."""
         properties = PublishProperties(content_type=content_type, user_properties=about(job))
-        return self._job("jobPreview", job, [(data, properties)], limit)
+        return self._about("jobPreview", job, [(data, properties)], limit)
 
     def output(
         self, job: Job, info: OutputInfo, data: bytes | memoryview, limit: int | None
@@ -278,27 +282,8 @@ class Encoder:
         )
 
     def _about(
-        self,
-        name: str,
-        job: Job,
-        message: JobMessage,
-        limit: int | None,
-        *,
-        correlation: bytes | None = None,
-        event: Sequence[tuple[str, str]] = (),
+        self, name: str, job: Job, bodies: Iterable[_Body], limit: int | None
     ) -> list[Packet]:
-        def bodies() -> Iterator[_Body]:
-            properties = PublishProperties(
-                content_type=JSON, correlation_data=correlation, user_properties=event
-            )
-            yield encode(message), properties
-            bare = encode(replace(message, meta=UNSET))
-            yield bare, properties
-            yield bare, replace(properties, correlation_data=None)
-
-        return self._job(name, job, bodies(), limit)
-
-    def _job(self, name: str, job: Job, bodies: Iterable[_Body], limit: int | None) -> list[Packet]:
         channel = self._channels[name]
         topic = channel.topic(client=job.key.client, job_id=job.key.job_id)
         return [packet_of(channel, topic, bodies, least(limit, job.envelope.max_packet))]
@@ -364,6 +349,14 @@ def packet_of(channel: Channel, topic: str, bodies: Iterable[_Body], limit: int 
     if found is None:
         raise ValueError("a packet needs a body")
     return found
+
+
+def _messages(message: JobMessage, properties: PublishProperties) -> Iterator[_Body]:
+    """Yield a message, then what is left of it without `meta` and without Correlation Data."""
+    yield encode(message), properties
+    bare = encode(replace(message, meta=UNSET))
+    yield bare, properties
+    yield bare, replace(properties, correlation_data=None)
 
 
 def _answers(
@@ -484,9 +477,12 @@ def echoed(envelope: Envelope) -> list[tuple[str, str]]:
 
 def facts(info: OutputInfo) -> list[tuple[str, str]]:
     """Return the User Properties that describe an output's bytes."""
-    names = ("name", "index", "sha256", "size", "width", "height", "filename")
-    values = ((name, getattr(info, name)) for name in names)
-    return [(name, _clean(str(value))) for name, value in values if value is not UNSET]
+    found = []
+    for name in ("name", "index", "sha256", "size", "width", "height", "filename"):
+        value = getattr(info, name)
+        if value is not UNSET:
+            found.append((name, _clean(str(value))))
+    return found
 
 
 def trace_of(envelope: Envelope) -> list[tuple[str, str]]:
