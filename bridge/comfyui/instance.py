@@ -69,19 +69,14 @@ class StateBoard:
     """The present state, and those who wait for another one. For the event loop's thread only."""
 
     def __init__(self, state: InstanceState) -> None:
-        self._present = state
+        self.present = state
         self._waiting: dict[asyncio.Future[None], Condition] = {}
-
-    @property
-    def present(self) -> InstanceState:
-        """The state now."""
-        return self._present
 
     def set(self, state: InstanceState) -> None:
         """Make this the present state, and wake those who wait for it."""
-        if state == self._present:
+        if state == self.present:
             return
-        self._present = state
+        self.present = state
         for waiting, condition in self._waiting.items():
             if not waiting.done() and condition(state):
                 waiting.set_result(None)
@@ -92,14 +87,14 @@ class StateBoard:
         `condition` is called at each change, by the code that makes it: a ComfyUI becomes busy and
         ready with each job, and few of those who wait need to be woken for that.
         """
-        while not condition(self._present):
+        while not condition(self.present):
             waiting = asyncio.get_running_loop().create_future()
             self._waiting[waiting] = condition
             try:
                 await waiting
             finally:
                 del self._waiting[waiting]
-        return self._present
+        return self.present
 
 
 class Instance:
@@ -145,7 +140,7 @@ class Instance:
         States in between are skipped. Cancelling it changes nothing.
         """
         known = self.state if seen is None else seen
-        return await self.until(lambda state: state != known)
+        return await self._board.until(lambda state: state != known)
 
     async def until(self, condition: Condition) -> InstanceState:
         """Wait until the state meets a condition, and return it; it must be quick, and not raise.
@@ -196,7 +191,8 @@ class Instance:
         """
         if self.state.closed:
             raise ComfyUIUnreachable("it takes no prompts at the moment", sent=False)
-        extra = _with_previews(extra_data, wanted=preview)
+        # Newer servers take from each prompt whether it wants previews.
+        extra = {"preview_method": "auto" if preview else "none", **(extra_data or {})}
         return self._open_session().execute(prompt_id, prompt, preview=preview, extra_data=extra)
 
     def adopt(self, prompt_id: str) -> AsyncGenerator[Event, None]:
@@ -498,8 +494,3 @@ class Instance:
         if self._session is None:
             raise ComfyUIUnreachable(self.state.last_error or "it is not running", sent=False)
         return self._session
-
-
-def _with_previews(extra_data: Mapping[str, Any] | None, *, wanted: bool) -> Mapping[str, Any]:
-    """Ask newer servers for previews, or for none: there each prompt says so."""
-    return {"preview_method": "auto" if wanted else "none", **(extra_data or {})}

@@ -22,8 +22,9 @@ def fit_result(result: Result, room: int) -> Result:
     def too_large() -> bool:
         return len(encode(result)) > room
 
-    if too_large():
-        result = replace(result, inputs={})
+    if not too_large():
+        return result
+    result = replace(result, inputs={})
     if too_large() and result.error is not UNSET:
         short = replace(result.error, details={}, message=result.error.message[:_SHORT])
         result = replace(result, error=short)

@@ -91,17 +91,13 @@ class Outbox:
         self._unacked: dict[int, _Sending] = {}
         self._leaving: deque[tuple[int, _Sending]] = deque()
         self._room: list[tuple[int, asyncio.Future[None]]] = []
-        self._closed = False
+        self.closed = False
+        """True if nothing more is sent."""
 
     @property
     def buffered(self) -> int:
         """Bytes that have not left for the network yet."""
         return self._waiting_size + self._wire.queued - self._wire.written
-
-    @property
-    def closed(self) -> bool:
-        """True if nothing more is sent."""
-        return self._closed
 
     def add(self, publish: Publish) -> asyncio.Future[PubAck]:
         """Send a message after all earlier ones."""
@@ -123,7 +119,7 @@ class Outbox:
         sending = self._unacked.pop(puback.mid, None)
         if sending is None:
             return
-        if puback.code == QUOTA_EXCEEDED and not self._closed:
+        if puback.code == QUOTA_EXCEEDED and not self.closed:
             self._pacer.refused(self._clock())
             self._again.append(sending)
             self._waiting_size += sending.publish.size
@@ -154,7 +150,7 @@ class Outbox:
 
     def close(self) -> None:
         """Send no more of the messages that wait: a DISCONNECT follows."""
-        self._closed = True
+        self.closed = True
         if self._resumes is not None:
             self._resumes.cancel()
 
@@ -183,7 +179,7 @@ class Outbox:
 
     def _send_next(self) -> None:
         """Write what the socket and the broker have room for."""
-        while (queue := self._again or self._waiting) and not self._closed:
+        while (queue := self._again or self._waiting) and not self.closed:
             qos = queue[0].publish.qos
             if self._wire.queued - self._wire.written >= _AHEAD:
                 return

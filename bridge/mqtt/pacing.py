@@ -70,10 +70,11 @@ class Pacer:
         self._hold_s = _FIRST_HOLD_S
 
     def _raise(self, now: float) -> None:
-        if self.rate is None or self.rate == self._most or now < self._raise_at:
+        bucket = self._bucket
+        if bucket is None or bucket.rate == self._most or now < self._raise_at:
             return
         self._raise_at = now + self._raise_after_s
-        rate = self.rate * _RAISE_BY
+        rate = bucket.rate * _RAISE_BY
         if self._most is None and rate > _UNBOUNDED:
             self._bucket = None
             self._raise_after_s = _RAISE_AFTER_S

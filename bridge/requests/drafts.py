@@ -150,7 +150,7 @@ def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
 
 
 def envelope(submission: Submission, sinks: JobSinks = NO_SINKS) -> Envelope:
-    """Return the sender's options besides the work. Raises InvalidInput for its `output`."""
+    """Return the sender's options besides the work. Raises BadRequest for its `output`."""
     submit, context = submission.submit, submission.context
     given = dict(context.user_properties)
     traced = _TRACEPARENT.fullmatch(given.get("traceparent", "")) is not None

@@ -46,16 +46,12 @@ class Sinks:
         """
         asked = self._asked(client, submit)
         sidecar = self._own(rules.put, None if rules.webhook is None else rules.webhook.url)
-        found = [asked, sidecar]
-        found += [
-            sinks
-            for table, sinks in self._tables
-            if _named(table.workflows, workflow) and _named(table.clients, client)
-        ]
-        return JobSinks(
-            _once([each for sinks in found for each in sinks.put]),
-            _once([each for sinks in found for each in sinks.webhooks]),
-        )
+        put, webhooks = [*asked.put, *sidecar.put], [*asked.webhooks, *sidecar.webhooks]
+        for table, sinks in self._tables:
+            if _named(table.workflows, workflow) and _named(table.clients, client):
+                put += sinks.put
+                webhooks += sinks.webhooks
+        return JobSinks(_once(put), _once(webhooks))
 
     def check(self, client: str, sink: OutputSink | ResultWebhook, target: Target) -> Reach:
         """Check that a target may be used now; returns the addresses that it may reach.

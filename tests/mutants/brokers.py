@@ -70,8 +70,8 @@ BROKERS: tuple[Mutant, ...] = (
     Mutant(
         name="announced-packet-believed",
         file=_PROBE,
-        old="            size <= self._proven\n",
-        new="            room is not None\n            or size <= self._proven\n",
+        old="        if size <= self._proven or ",
+        new="        if self._room() is not None or size <= self._proven or ",
         guarantee="a broker that announces more than it delivers is found out",
         tests=_SIZES,
     ),

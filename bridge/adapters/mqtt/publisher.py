@@ -330,9 +330,9 @@ class Publisher:
         connection = self._connection
         if connection is None or not self._may_publish():
             return []
-        drop_above = [each.drop_above for each in packets if each.drop_above is not None]
-        if drop_above and connection.buffered > min(drop_above):
-            return []
+        for packet in packets:
+            if packet.drop_above is not None and connection.buffered > packet.drop_above:
+                return []
         self._log_problems(packets, optional=optional)
         return [self._send_one(connection, packet) for packet in packets]
 

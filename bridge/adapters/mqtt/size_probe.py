@@ -103,13 +103,10 @@ class SizeProbe(Extension):
                 LARGE_BYTES,
                 True,
             )
+        if size <= self._proven or not publisher.connected or not self._hears_itself:
+            return True
         room = self._room()
-        return (
-            size <= self._proven
-            or not publisher.connected
-            or not self._hears_itself
-            or (room is not None and size > room)
-        )
+        return room is not None and size > room
 
     def _room(self) -> int | None:
         """Return how many bytes of payload the broker says it takes; None: it does not say."""

@@ -29,7 +29,7 @@ from bridge.jobs.core.book import Book
 from bridge.jobs.core.deadlines import Deadlines
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
 from bridge.jobs.core.latest_wins import LatestWins
-from bridge.jobs.core.pool import CanRun, Member, Pool
+from bridge.jobs.core.pool import NEVER, CanRun, Member, Pool
 from bridge.jobs.core.reasons import Reasons
 from bridge.jobs.counters import Counters
 from bridge.jobs.job import Job
@@ -91,8 +91,9 @@ class Core:
 
     def wakes_at(self) -> Moment:
         """Return when a Tick is due, by each of the clocks; infinity if none is."""
-        steady = [self._reasons.due, *(each.rests_until for each in self.book.pool)]
-        due = min((each for each in steady if each is not None), default=float("inf"))
+        due = self._reasons.due
+        for member in self.book.pool:
+            due = min(due, member.rests_until)
         return Moment(self._deadlines.next, due)
 
     # -- events --
@@ -644,8 +645,8 @@ class Core:
         for key in self._deadlines.due(self._now.journal):
             self._expire(key)
         for member in self.book.pool:
-            if member.rests_until is not None and member.rests_until <= self._now.steady:
-                member.rests_until = None
+            if member.rests_until <= self._now.steady:
+                member.rests_until = NEVER
                 self.must_schedule = True
                 self._look_at_reasons()
         for job in self._reasons.changed(self._now.steady):

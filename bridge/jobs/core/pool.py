@@ -23,6 +23,7 @@ _SETTLES_S = 1.0
 # A ComfyUI whose disk is full rests: a run may take minutes, and lose all of it as it saves.
 REST_FIRST_S = 5.0
 REST_LONGEST_S = 600.0
+NEVER = float("inf")
 
 # Whether the ComfyUI of a name has what is needed.
 CanRun = Callable[[str, Needs], bool]
@@ -56,8 +57,8 @@ class Member:
         # Whether its queue was read since this process began, or is being read.
         self.asked = False
         self.asking = False
-        # Until when it gets nothing because its disk is full, by a steady clock; None: it does not.
-        self.rests_until: float | None = None
+        # Until when it gets nothing, as its disk is full, by a steady clock; NEVER: it is not full.
+        self.rests_until = NEVER
         # Why it is given nothing though it may be usable: its GPU is not free yet. `gated`: that
         # is looked after at all; `wanted`: whoever does so knows that jobs wait for it.
         self.held: str | None = None
@@ -76,7 +77,7 @@ class Member:
     @property
     def usable(self) -> bool:
         """True if it takes jobs at all."""
-        return self.availability.usable and self.rests_until is None
+        return self.availability.usable and self.rests_until == NEVER
 
     @property
     def takes_jobs(self) -> bool:
@@ -88,7 +89,7 @@ class Member:
         """The reason for which it is given no jobs though it may be ready: it follows its name."""
         if self.held is not None:
             return f"waits for {self.held}"
-        if self.rests_until is not None and self.availability.usable:
+        if self.rests_until != NEVER and self.availability.usable:
             return "has no room left on its disk"
         return None
 
@@ -99,7 +100,7 @@ class Member:
 
     def rest(self, now: float) -> None:
         """Give it nothing for a while: longer each time, until it has saved something."""
-        if self.rests_until is None:
+        if self.rests_until == NEVER:
             self.rests_until = now + self._rest_s
             self._rest_s = min(2 * self._rest_s, REST_LONGEST_S)
 

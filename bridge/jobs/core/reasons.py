@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from bridge.jobs.core.book import Book
+from bridge.jobs.core.pool import NEVER
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 
@@ -24,11 +25,11 @@ class Reasons:
         self._book = book
         self._alone = alone
         self._published: dict[Key, str] = {}
-        self.due: float | None = None
+        self.due = NEVER
 
     def look_soon(self, now: float) -> None:
         """Compare once what happens now has settled."""
-        if self.due is None:
+        if self.due == NEVER:
             self.due = now + SETTLES_S
 
     def will_publish(self, key: Key, reason: str | None, now: float) -> None:
@@ -43,9 +44,9 @@ class Reasons:
 
     def changed(self, now: float) -> Iterator[Job]:
         """Yield the next jobs whose reason has changed, for their status to be published."""
-        if self.due is None or self.due > now:
+        if self.due > now:
             return
-        self.due = None
+        self.due = NEVER
         published, self._published = self._published, {}
         if not self._book.leads():
             return
