@@ -40,6 +40,14 @@ class _Allowance(Struct, frozen=True):
         """True if a request would get no answer."""
         return self.requests.wait_s(now) > 0 and self.refusals.wait_s(now) > 0
 
+    def refusal(
+        self, text: str, now: float, setting: str, limit: float, least_s: float = 0.0
+    ) -> QuotaExceeded:
+        """Return the error for a request above the rate: a Flood if no refusal is left either."""
+        kind = QuotaExceeded if self.refusals.try_take(now) else Flood
+        wait_s = max(least_s, self.requests.wait_s(now))
+        return kind(text, limit=limit, setting=setting, retry_after_s=round(wait_s, 3))
+
 
 class RateLimiter:
     """Limits each client's requests, by a clock in seconds."""
@@ -94,52 +102,22 @@ class RateLimiter:
         requests would have been allowed.
         """
         now = self._clock()
-        if not self.knows(client):
-            self._take(
-                self._new,
-                now,
-                f"more than {self._new_per_s:g} clients a second that are new here",
-                setting="new_clients_per_s",
-                limit=self._new_per_s,
+        if self.knows(client):
+            table = self._known
+            known = table.pop(client, None) or self._asked_once.pop(client, None)
+            allowance = known or self._full(client)
+        else:
+            if not self._new.requests.try_take(now):
+                rate = self._new_per_s
+                text = f"more than {rate:g} clients a second that are new here"
                 # All of them would be back at once.
-                least_s=_NEW_BURST_S,
-            )
-            _keep(self._asked_once, client, self._full(client))
-            self._take_own(client, self._asked_once[client], now)
-            return
-        allowance = (
-            self._known.pop(client, None)
-            or self._asked_once.pop(client, None)
-            or self._full(client)
-        )
-        _keep(self._known, client, allowance)
-        self._take_own(client, allowance, now)
-
-    def _take_own(self, client: str, allowance: _Allowance, now: float) -> None:
-        rate = self._per_s(client)
-        self._take(
-            allowance,
-            now,
-            f"more than {rate:g} requests a second",
-            setting=setting(client, "requests_per_s"),
-            limit=rate,
-        )
-
-    @staticmethod
-    def _take(
-        allowance: _Allowance,
-        now: float,
-        text: str,
-        *,
-        setting: str,
-        limit: float,
-        least_s: float = 0.0,
-    ) -> None:
-        if allowance.requests.try_take(now):
-            return
-        kind = QuotaExceeded if allowance.refusals.try_take(now) else Flood
-        wait_s = max(least_s, allowance.requests.wait_s(now))
-        raise kind(text, limit=limit, setting=setting, retry_after_s=round(wait_s, 3))
+                raise self._new.refusal(text, now, "new_clients_per_s", rate, _NEW_BURST_S)
+            table, allowance = self._asked_once, self._full(client)
+        _keep(table, client, allowance)
+        if not allowance.requests.try_take(now):
+            rate = self._per_s(client)
+            text = f"more than {rate:g} requests a second"
+            raise allowance.refusal(text, now, setting(client, "requests_per_s"), rate)
 
     def _full(self, client: str) -> _Allowance:
         rate, now = self._per_s(client), self._clock()

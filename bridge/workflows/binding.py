@@ -89,7 +89,8 @@ def bind(
     resolved: dict[str, Any] = {}
     found: dict[str, Any] = {}
     media: list[BoundMedia] = []
-    for spec in _used(workflow, values).values():
+    used = _used(workflow, values).values()
+    for spec in used:
         value = values.get(spec.name, UNSET)
         if not KINDS[spec.kind].media:
             taken = _value(spec, value)
@@ -109,11 +110,7 @@ def bind(
             why = f"required: {MEANT}" if spec.of_page else "required"
             refuse(spec, why, type=spec.kind)
     _check_file_names(prompt)
-    names = {
-        str(place): spec.name
-        for spec in _used(workflow, values).values()
-        for place in (spec.target, *spec.also)
-    }
+    names = {str(place): spec.name for spec in used for place in (spec.target, *spec.also)}
     return Bound(prompt, resolved, found, names, media)
 
 

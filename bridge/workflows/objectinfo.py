@@ -258,7 +258,7 @@ class NodeClass(msgspec.Struct, frozen=True, dict=True):
         """True if it is of ComfyUI itself, whose classes take no inputs but what they declare."""
         return self.module.startswith(_CORE)
 
-    @property
+    @cached_property
     def is_partner(self) -> bool:
         """True if it is run by a partner of Comfy.org, for money, or is given the key for that."""
         return self.api_node or any(spec.type in _CREDENTIALS for spec in self.hidden)

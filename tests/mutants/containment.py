@@ -234,8 +234,8 @@ CONTAINMENT: tuple[Mutant, ...] = (
     Mutant(
         name="new-clients-without-a-rate",
         file="bridge/requests/rate_limit.py",
-        old="        if not self.knows(client):\n",
-        new="        if False:\n",
+        old="        if self.knows(client):\n",
+        new="        if True:\n",
         guarantee="clients that are new share a rate",
         tests=("tests/requests/test_rate_limit.py",),
     ),

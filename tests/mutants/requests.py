@@ -73,15 +73,15 @@ REQUESTS: tuple[Mutant, ...] = (
     Mutant(
         name="rate-shared-by-all",
         file="bridge/requests/rate_limit.py",
-        old="        _keep(self._known, client, allowance)\n",
-        new='        _keep(self._known, "*", allowance)\n',
+        old="        _keep(table, client, allowance)\n",
+        new='        _keep(table, "*", allowance)\n',
         guarantee="one client's flood is not another's",
         tests=("tests/requests/test_rate_limit.py",),
     ),
     Mutant(
         name="refusals-without-rate",
         file="bridge/requests/rate_limit.py",
-        old="QuotaExceeded if allowance.refusals.try_take(now) else Flood",
+        old="QuotaExceeded if self.refusals.try_take(now) else Flood",
         new="QuotaExceeded",
         guarantee="refusals of a flood have a rate too",
         tests=("tests/requests/test_rate_limit.py",),
