@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
@@ -15,6 +15,7 @@ from bridge.contract.errors import BridgeError, ExecutionError
 from bridge.contract.fitting import fit_result
 from bridge.contract.messages import (
     MissingOutput,
+    Outcome,
     OutputInfo,
     Result,
     Shown,
@@ -24,7 +25,6 @@ from bridge.contract.messages import (
 )
 from bridge.contract.numbering import MAX_N, numbered
 from bridge.contract.sinks import Delivered
-from bridge.jobs import job_messages
 from bridge.jobs.attempt import AttemptTimes
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job, KeptOutput, Plan
@@ -179,19 +179,27 @@ class Finalizer:
 
         It has room for any number `n`, which the journal draws later.
         """
-        result = job_messages.result(
-            job,
-            outcome,
-            MAX_N,
-            plan=completion.plan,
+        plan, error, delivered = completion.plan, completion.error, completion.delivered
+        result = Result(
+            job_id=job.key.job_id,
+            workflow=job.workflow,
+            set_id=or_unset(job.envelope.set_id),
+            transaction=job.envelope.transaction,
+            meta=job.envelope.meta,
+            n=MAX_N,
+            state=cast("Outcome", outcome),
             outputs=infos,
-            error=completion.error,
-            comfyui_version=completion.comfyui_version,
+            error=UNSET if error is None else error.wire(),
+            inputs={} if plan is None else plan.inputs,
+            workflow_version=job.workflow_version,
+            instance=or_unset(job.instance),
+            comfyui_version=or_unset(completion.comfyui_version),
             reused=completion.reused,
             timings=timings,
+            attempts=job.attempt,
             shown=completion.shown,
-            missing=completion.missing,
-            delivered=completion.delivered,
+            missing=[*completion.missing] or UNSET,
+            delivered=UNSET if delivered is None else [*delivered],
         )
         room = self._result_room(job.key, job.envelope)
         return result if room is None else fit_result(result, room)
