@@ -345,7 +345,10 @@ def _length_after(head: bytearray) -> int | None:
         if len(head) > _LONGEST_HEAD:
             raise Malformed("a length of more than four bytes")
         return None
-    return sum((byte & 0x7F) << 7 * index for index, byte in enumerate(head[1:]))
+    length = 0
+    for byte in reversed(head[1:]):
+        length = length << 7 | byte & 0x7F
+    return length
 
 
 def puback_packet(mid: int) -> bytes:
