@@ -150,6 +150,8 @@ class Collector:
 
         Outputs that ComfyUI no longer has are then in `missing`. Raises other errors of a fetch.
         """
+        if len(self._offered) == len(self._found):
+            return self._offered
         await asyncio.gather(*self._getting)
         place = {node: index for index, node in enumerate(self._definitions)}
 

@@ -72,7 +72,7 @@ def _thread() -> None:
         future: asyncio.Future[Any] = self._loop.create_future()
         self._unanswered += 1
         answers = self._run_group(self._engine, [(task, future)])
-        self._loop.call_soon(self._settle, [future], answers)
+        self._loop.call_soon(self._settle, answers)
         return future
 
     database.Database._hand_over = hand_over  # type: ignore[method-assign]
@@ -86,15 +86,16 @@ def _waits() -> None:
             engine.open()
             connection = engine._connection
             assert connection is not None
-            self._answer([opened], [WorkResult()])
+            self._answer([(opened, WorkResult())])
             while group := self._next_group():
                 tasks = [task for task, _ in group if isinstance(task, Task)]
                 connection.execute("BEGIN IMMEDIATE")
                 found = iter(run_each(connection, tasks, ()))
                 answers = [
-                    task if isinstance(task, WorkResult) else next(found) for task, _ in group
+                    (future, task if isinstance(task, WorkResult) else next(found))
+                    for task, future in group
                 ]
-                self._answer([future for _, future in group], answers)
+                self._answer(answers)
                 connection.execute("COMMIT")
 
     database.Database._serve = serve  # type: ignore[method-assign]

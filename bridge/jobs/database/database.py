@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 # What was handed over: work, or an answer that is only to come in its turn.
 _Asked: TypeAlias = tuple[Task | WorkResult, asyncio.Future[Any]]
+_Answered: TypeAlias = tuple[asyncio.Future[Any], WorkResult]
 
 # A group is bounded so that one commit, and thus one answer, does not take ever longer.
 MAX_GROUP = 256
@@ -56,7 +57,7 @@ class Database:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unanswered = 0
-        self._answers: deque[tuple[asyncio.Future[Any], WorkResult]] = deque()
+        self._answers: deque[_Answered] = deque()
         self.commits = 0  # for the bench: how many reached the disk
 
     async def open(self) -> None:
@@ -146,13 +147,13 @@ class Database:
             try:
                 engine.open()
             except Exception as error:  # noqa: BLE001 - it is the answer
-                self._answer([opened], [WorkResult(error=error)])
+                self._answer([(opened, WorkResult(error=error))])
                 return
-            self._answer([opened], [WorkResult()])
+            self._answer([(opened, WorkResult())])
             while group := self._next_group():
-                self._answer([future for _, future in group], self._run_group(engine, group))
+                self._answer(self._run_group(engine, group))
 
-    def _run_group(self, engine: Engine, group: Sequence[_Asked]) -> list[WorkResult]:
+    def _run_group(self, engine: Engine, group: Sequence[_Asked]) -> list[_Answered]:
         tasks = [task for task, _ in group if isinstance(task, Task)]
         if not tasks:
             answers = []
@@ -164,7 +165,10 @@ class Database:
             else:
                 self.commits += 1
         answered = iter(answers)
-        return [task if isinstance(task, WorkResult) else next(answered) for task, _ in group]
+        return [
+            (future, task if isinstance(task, WorkResult) else next(answered))
+            for task, future in group
+        ]
 
     def _next_group(self) -> list[_Asked]:
         """Wait for work; an empty list means: close."""
@@ -183,19 +187,15 @@ class Database:
             group.append(item)
         return group
 
-    def _answer(
-        self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[WorkResult]
-    ) -> None:
+    def _answer(self, answers: Sequence[_Answered]) -> None:
         """Wake the event loop once for the whole group."""
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
-                self._loop.call_soon_threadsafe(self._settle, futures, answers)
+                self._loop.call_soon_threadsafe(self._settle, answers)
 
-    def _settle(
-        self, futures: Sequence[asyncio.Future[Any]], answers: Sequence[WorkResult]
-    ) -> None:
+    def _settle(self, answers: Sequence[_Answered]) -> None:
         idle = not self._answers
-        self._answers.extend(zip(futures, answers, strict=True))
+        self._answers.extend(answers)
         if idle:
             self._settle_next()
 
