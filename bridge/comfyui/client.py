@@ -40,6 +40,7 @@ from bridge.comfyui.history import (
     read_queue,
 )
 from bridge.comfyui.reasons import reason_of
+from bridge.contract.reading import UNREADABLE
 
 T = TypeVar("T")
 
@@ -481,7 +482,7 @@ class ComfyClient:
     def _decoded(self, read: Callable[[bytes], T], body: bytes, what: str) -> T:
         try:
             return read(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise UnexpectedAnswer(what, status=HTTPStatus.OK, excerpt=str(error)) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct, inspect
@@ -11,6 +11,8 @@ from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
 from bridge.text import as_utf8, did_you_mean, plain_problem
 
+# What reading JSON from outside raises; the last one at a depth that depends on who reads it.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 # How deep lists and objects may lie in one another in what comes from outside. Not even values as
 # deep as ComfyUI takes them, in subgraphs within subgraphs, are that deep.
 DEEPEST = 300

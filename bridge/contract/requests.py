@@ -30,7 +30,7 @@ from bridge.contract.messages import (
     Transaction,
     Workflows,
 )
-from bridge.contract.reading import DEEPEST, decoded, is_deeper, text_of, unfit
+from bridge.contract.reading import DEEPEST, UNREADABLE, decoded, is_deeper, text_of, unfit
 from bridge.contract.sets import (
     CancelSet,
     FetchSet,
@@ -200,7 +200,7 @@ def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transactio
     if payload.lstrip()[:1] == b"{":
         try:
             found = msgspec.json.decode(payload, type=_Transaction).transaction
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             found = UNSET
         if found is not UNSET:
             return found
@@ -233,7 +233,7 @@ _MEDIA_TYPES = ("image/", "audio/", "video/", "application/octet-stream")
 def _names_set(payload: bytes) -> bool:
     try:
         return _NAMED.decode(payload).set_id is not UNSET
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return False
 
 

@@ -188,7 +188,10 @@ async def test_a_bad_status_is_told_with_the_beginning_of_the_body(
     assert (caught.value.status, len(caught.value.excerpt)) == (status, 200)
 
 
-@pytest.mark.parametrize("body", ["", "<html>", "3", "null", '{"queue_running": 1}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    ["", "<html>", "3", "null", '{"queue_running": 1}', b"\xff", '{"x": ' + "[" * 5000],
+)
 async def test_a_body_that_is_none_is_told(body: bytes | str) -> None:
     async with answering(saying(body)) as client:
         with pytest.raises(UnexpectedAnswer):

@@ -18,6 +18,7 @@ from bridge.adapters.homeassistant.command_components import Component, command_
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
 from bridge.adapters.homeassistant.releases import component as release_component
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import HEALTH_EXPIRY_S, Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
@@ -176,7 +177,7 @@ def announced(payload: bytes) -> Announced | None:
     """Read an announcement; None for one that is not as ours are."""
     try:
         return _read.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -14,6 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.messages import JobStatus, OutputInfo, Progress, Result, encode
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.topics import HomeAssistantTopics
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.listener import Listener
@@ -39,7 +40,7 @@ def read_job_update(payload: bytes) -> JobUpdate | None:
     """Read an update; None for what is none."""
     try:
         return _decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

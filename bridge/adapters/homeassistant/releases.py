@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from bridge.adapters.homeassistant.command_components import Component
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import ComfyUIRelease
 from bridge.contract.topics import Topics
 
@@ -34,7 +35,7 @@ def is_updated(state: bytes) -> bool:
     """True if a ComfyUI's state has what is known of its releases."""
     try:
         return _decode(state).release is not UNSET
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return False
 
 

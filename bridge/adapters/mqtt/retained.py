@@ -17,6 +17,7 @@ from bridge.adapters.mqtt.member_names import MemberNames
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.described import Retained as Description
 from bridge.contract.messages import or_unset
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import (
     HEALTH_EXPIRY_S,
     BridgeHealth,
@@ -186,13 +187,13 @@ class Retained:
     def _note_health(self, member: str, payload: bytes) -> None:
         # It is published again soon, and expires: of a bridge that is not known nothing is kept.
         if member in self._others.living:
-            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            with suppress(*UNREADABLE):
                 self._healths[member] = _health(payload)
 
     def _note(self, topic: str, payload: bytes) -> None:
         name = topic.removeprefix(self._topics.comfyui(""))
         if name != topic:
-            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            with suppress(*UNREADABLE):
                 state = _state(payload)
                 before = self._elsewhere.get(name)
                 self._elsewhere[name] = state

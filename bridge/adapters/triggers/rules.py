@@ -25,6 +25,7 @@ from msgspec import UNSET, Raw, Struct
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import Output, Submit, or_unset
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.requests import PayloadMedia
 from bridge.contract.topics import Topics, is_filter, matches
 from bridge.media import profile
@@ -163,7 +164,7 @@ def _read(payload: bytes) -> Any:
     """Read a payload as JSON, else as text; None if it is neither."""
     try:
         return msgspec.json.decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         pass
     try:
         return payload.decode()

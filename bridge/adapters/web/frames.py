@@ -15,6 +15,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.contract.errors import BadRequest, BridgeError, Error
 from bridge.contract.messages import Count, Id, SetId, Transaction, encode
+from bridge.contract.reading import UNREADABLE, decoded
 from bridge.contract.requests import VERBS, main_type
 from bridge.contract.topics import FIN, RUN, UPLOAD, is_id
 
@@ -81,6 +82,7 @@ ClientFrame = BridgeRequest | LinkRequest | PingRequest | RefusedRequest
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 _TEXT: Final = msgspec.json.Decoder(str)
 _REGISTER: Final = msgspec.json.Decoder(Register)
+_LINK: Final = msgspec.json.Decoder(LinkRequest)
 _OFFSET: Final = msgspec.json.Decoder(Annotated[int, Meta(ge=0, lt=10**15)])
 _TRANSACTION: Final[msgspec.json.Decoder[Transaction]] = msgspec.json.Decoder(Transaction)
 
@@ -91,7 +93,7 @@ def read_register(frame: str | bytes) -> Register:
         raise MalformedFrame("the first message must be a text frame")
     try:
         return _REGISTER.decode(frame)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         raise MalformedFrame('the first message must be {"type": "register", "key": ...}') from None
 
 
@@ -123,7 +125,7 @@ def _request(
     if verb in VERBS:
         return BridgeRequest(levels=(verb,), payload=encode(fields), transaction=transaction)
     if verb == LINK:
-        return _own(fields, LinkRequest)
+        return _link(fields)
     if verb == PING:
         return PingRequest(transaction=transaction)
     raise BadRequest(f"unknown type {verb!r}", field="type", allowed=_TYPES)
@@ -136,7 +138,7 @@ def _run(fields: dict[str, Raw], transaction: Transaction | UnsetType) -> Bridge
         levels.append(_id(fields, "job_id"))
     try:
         inputs = _OBJECT.decode(fields.pop("inputs", Raw(b"{}")))
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         raise BadRequest("inputs: expected an object", field="inputs") from None
     named = [name for name in inputs if name.startswith("$")]
     if named:
@@ -163,11 +165,8 @@ def _upload(
     )
 
 
-def _own(fields: dict[str, Raw], kind: type[LinkRequest]) -> LinkRequest:
-    try:
-        found = msgspec.json.decode(encode(fields), type=kind)
-    except msgspec.DecodeError as error:
-        raise BadRequest(str(error)) from None
+def _link(fields: dict[str, Raw]) -> LinkRequest:
+    found: LinkRequest = decoded(_LINK, encode(fields), LinkRequest)
     if (found.job_id is UNSET) == (found.set_id is UNSET):
         raise BadRequest("give one of job_id and set_id", field="job_id")
     return found
@@ -176,7 +175,7 @@ def _own(fields: dict[str, Raw], kind: type[LinkRequest]) -> LinkRequest:
 def _object(text: str | bytes) -> dict[str, Raw]:
     try:
         return _OBJECT.decode(text)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNREADABLE:
         raise MalformedFrame("expected a JSON object") from None
 
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from bridge.adapters.web import frames
+from bridge.contract.reading import UNREADABLE
 
 # With so many bytes waiting for a reader, previews are left out, then progress.
 PREVIEW_ROOM: Final = 64 * 1024
@@ -322,7 +323,7 @@ class Hub:
         try:
             # A text frame that is not UTF-8 would end the connection.
             head = _HEAD.decode(payload.decode())
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except UNREADABLE:
             return  # not the bridge's
         if head.type is not UNSET:
             return  # it would be read as another frame
@@ -380,7 +381,7 @@ def _fields(payload: bytes) -> dict[str, Raw] | None:
     """Return an object's fields; None for what is none, or is not UTF-8."""
     try:
         return _OBJECT.decode(payload.decode())
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from bridge.adapters.web.frames import JSON
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Transaction, encode
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.topics import RUN, UPLOAD
 
 _NO_TEXT: Final = b"\xff"
@@ -105,7 +106,7 @@ def place_of(levels: Sequence[str], payload: bytes) -> tuple[str, str, int, int]
     """Return whose output a `fetch` asks for, and which part; None: it is none that is valid."""
     try:
         found = msgspec.json.decode(payload, type=_Place) if levels[0] == _FETCH else None
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     if found is None:
         return None
@@ -171,7 +172,7 @@ class Requests:
             return None
         try:
             reply = _REPLY.decode(payload.decode())
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise UnreadableReply(str(error)) from None
         if request.part is not None and not request.has_part and _has_a_part(reply):
             request.reply = reply  # the broker does not keep the order
@@ -219,7 +220,7 @@ class Requests:
             transaction = _REPLY.decode(payload).transaction
             if transaction is not UNSET:
                 return bytes.fromhex(str(transaction))
-        except (msgspec.MsgspecError, RecursionError, ValueError):
+        except (*UNREADABLE, ValueError):
             return None  # not the bridge's, or another program's
         if verb != UPLOAD:
             return None

@@ -159,7 +159,8 @@ def test_the_health_of_all_is_the_leaders_and_each_bridge_has_its_own() -> None:
     made.set_members(["two", "three"])
     for name, succeeded in (("one", 1), ("two", 2), ("nobody", 4)):
         made.seen(f"{BASE}/bridge/health/{name}", encode(health(succeeded)))
-    made.seen(f"{BASE}/bridge/health/three", b"nonsense")
+    for nonsense in (b"nonsense", b"\xff", b'{"x": ' + b"[" * 5000):
+        made.seen(f"{BASE}/bridge/health/three", nonsense)
     assert made.healths() == [health(2)]
     made.set_members(["three"])
     assert made.healths() == []
@@ -176,7 +177,8 @@ def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
     made, _ = retained(leads=True)
     for name, word in (("b-x", "busy"), ("b-y", "ready"), ("c-x", "ready"), ("d-x", "stopped")):
         made.seen(f"{BASE}/bridge/comfyui/{name}", encode(state(word)))
-    made.seen(f"{BASE}/bridge/comfyui/b-z", b"nonsense")
+    for number, nonsense in enumerate((b"nonsense", b"\xff", b'{"x": ' + b"[" * 5000)):
+        made.seen(f"{BASE}/bridge/comfyui/b-z{number}", nonsense)
     made.set_members(["b", "d"])
     assert set(made.elsewhere()) == {"b-x", "b-y", "d-x"}
     assert made.places() == (2, 1)

@@ -210,6 +210,17 @@ def test_a_header_that_is_not_utf_8_is_malformed(header: bytes) -> None:
         frames.read(struct.pack("!I", len(header)) + header)
 
 
+@pytest.mark.parametrize("verb", ["run", "submit", "link", "ping", "upload", "fetch", "dance"])
+def test_no_depth_of_nesting_is_read_at_first_and_fails_later(verb: str) -> None:
+    for depth in range(900, 1000):
+        deep = "[" * depth + "]" * depth
+        try:
+            said = frames.read(f'{{"type": "{verb}", "workflow": "w", "upload": "u", "x": {deep}}}')
+        except MalformedFrame:
+            continue
+        assert isinstance(said, BridgeRequest | PingRequest | RefusedRequest)
+
+
 @pytest.mark.parametrize("job_id", ["5", "[]", '"a/b"'])
 def test_a_link_to_what_is_no_job_is_refused(job_id: str) -> None:
     assert isinstance(frames.read(f'{{"type": "link", "job_id": {job_id}}}'), RefusedRequest)

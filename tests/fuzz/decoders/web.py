@@ -93,7 +93,7 @@ TARGETS = {
         ),
         {
             "bridge.adapters.web.frames": (
-                *("read_register", "read", "_request", "_run", "_upload", "_own", "_object"),
+                *("read_register", "read", "_request", "_run", "_upload", "_link", "_object"),
                 *("_split", "_id", "_text", "_count", "_transaction"),
             )
         },
