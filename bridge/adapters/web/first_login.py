@@ -44,9 +44,9 @@ class FirstLogin:
         Blocks on the disk. Raises KeyringError.
         """
         with self._lock:
-            good = self._token is not None and secrets.compare_digest(
-                token.encode(), self._token.encode()
-            )
+            # A header's bytes that are not UTF-8 come as halves of surrogate pairs.
+            given = token.encode(errors="surrogatepass")
+            good = self._token is not None and secrets.compare_digest(given, self._token.encode())
             if not good or self._clock() > self._until or not _is_loopback(address):
                 return None
             self._token = None

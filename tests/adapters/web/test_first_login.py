@@ -88,7 +88,8 @@ async def test_the_link_is_logged_and_gives_a_browser_its_key(
                 async with browser.post(url, headers=headers) as response:
                     return response.status, await response.text()
 
-            assert (await post("wrong"))[0] == HTTPStatus.FORBIDDEN
+            for wrong in ("wrong", "\udcff"):  # as a byte that is not UTF-8
+                assert (await post(wrong))[0] == HTTPStatus.FORBIDDEN
             status, key = await post(token)
             assert status == HTTPStatus.OK
             assert standing.keyring.find(key.strip()) is not None
