@@ -175,7 +175,7 @@ _KINDS = {
     "Path": "a path",
     "bool": "true or false",
     "array": "a list",
-    "object": "a table",
+    "object": "an object",
     "null": "",
 }
 _BOUNDS = {">=": "of at least", "<=": "of at most", ">": "above", "<": "below"}

@@ -90,6 +90,7 @@ def test_the_home_folder_of_nobody_is_reported(tmp_path: Path) -> None:
         ("max_queue = ", {}, {}, ("comfy2mqtt.toml", "not valid TOML")),
         ("max_queue = 0", {}, {}, ("max_queue", "0", "at least 1")),
         ("max_queue = true", {}, {}, ("max_queue", "True", "whole number")),
+        ("clients = [1]", {}, {}, ("clients", "[1]", "a table")),
         (
             "",
             {"COMFY2MQTT_MAX_QUEUE": "many"},

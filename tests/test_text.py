@@ -78,6 +78,7 @@ def test_files_are_named_without_their_folders(text: str, shown: str | None) -> 
         ("Expected `str | null`, got `array`", "expected text"),
         ("Expected `str` of length >= 1", "expected text of at least 1 character"),
         ("Expected `bool`, got `str` - at `$.a`", "a: expected true or false"),
+        ("Expected `object`, got `array`", "expected an object"),
         ("Expected `array`, got `str` - at `$[...].workflows`", "workflows: expected a list"),
         ("Object contains unknown field `x` - at `$[0]`", "[0]: unknown field 'x'"),
         ("Object missing required field `x`", "'x' is missing"),

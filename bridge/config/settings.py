@@ -577,7 +577,7 @@ def _allowed(key: str, problem: str) -> str:
     choices = get_args(TYPES[key])
     if "Invalid enum value" in problem and choices:
         return f"expected one of {', '.join(map(str, choices))}"
-    sentence = plain_problem(problem)
+    sentence = plain_problem(problem).replace("an object", "a table")  # as TOML calls it
     unit = (
         "bytes" if TYPES[key] in (Bytes, Bytes | None) else "seconds" if key.endswith("_s") else ""
     )
