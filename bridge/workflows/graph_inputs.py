@@ -23,7 +23,7 @@ from bridge.workflows.inputs import (
     InputKind,
     names_file,
 )
-from bridge.workflows.objectinfo import InputSpec
+from bridge.workflows.objectinfo import InputSpec, number
 from bridge.workflows.page_pictures import MEANT, is_page_picture, is_taken
 
 _BY_TYPE = {"INT": "integer", "FLOAT": "float", "BOOLEAN": "boolean", "STRING": "text"}
@@ -109,11 +109,6 @@ def _check_names(found: tuple[Input, ...]) -> None:
 def text(value: Any) -> str | None:
     """Return a text that says something."""
     return value if isinstance(value, str) and value else None
-
-
-def number(value: Any) -> int | float | None:
-    """Return a number; true is none."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _whole(value: Any) -> int | None:

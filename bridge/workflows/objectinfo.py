@@ -12,6 +12,7 @@ class; the others stay usable.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -32,6 +33,8 @@ MAX_MEMBERS = 1_000
 
 _NUMBERS = {"INT", "FLOAT"}
 _NUMERIC = (int, float)
+# Larger whole numbers cannot be brought together with floats.
+_LARGEST = sys.float_info.max
 
 # Where ComfyUI's own classes come from; others come from packs of nodes.
 _CORE = ("nodes", "comfy_extras.", "comfy_api_nodes.")
@@ -129,22 +132,22 @@ class InputSpec(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def minimum(self) -> int | float | None:
         """The smallest number allowed."""
-        return _number(self.options.get("min"))
+        return number(self.options.get("min"))
 
     @cached_property
     def maximum(self) -> int | float | None:
         """The largest number allowed."""
-        return _number(self.options.get("max"))
+        return number(self.options.get("max"))
 
     @cached_property
     def step(self) -> int | float | None:
         """The distance between two settings of the number's widget; no rule for the value."""
-        return _number(self.options.get("step"))
+        return number(self.options.get("step"))
 
     @property
     def rounding(self) -> int | float | None:
         """The multiple to which the front end rounds a float that is typed in."""
-        return _number(self.options.get("round"))
+        return number(self.options.get("round"))
 
     @cached_property
     def multiline(self) -> bool:
@@ -432,6 +435,14 @@ def _specs(declared: Mapping[str, Any], section: Section) -> Iterator[InputSpec]
         yield input_spec(name, raw, section)
 
 
+def number(value: Any) -> int | float | None:
+    """Return a value that is a number, of a size that a float can have; None for any other."""
+    # A tuple: to make `int | float` each time takes longer than to ask.
+    if isinstance(value, _NUMERIC) and not isinstance(value, bool) and abs(value) <= _LARGEST:
+        return value
+    return None
+
+
 def input_spec(name: str, raw: Any, section: Section = "required") -> InputSpec:
     """Read one declared input: `["INT", {...}]`, `[["a", "b"], {...}]`, or a bare word (hidden).
 
@@ -481,7 +492,7 @@ def _outputs(raw: Mapping[str, Any]) -> tuple[OutputSpec, ...]:
             OutputSpec(
                 name=str(names[index]) if index < len(names) and names[index] else text,
                 type=text,
-                match_group=groups[index] if index < len(groups) else None,
+                match_group=_text(groups[index]) if index < len(groups) else None,
             )
         )
     return tuple(found)
@@ -497,13 +508,12 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else _NO_OPTIONS
 
 
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _number(value: Any) -> int | float | None:
-    # A tuple: to make `int | float` each time takes longer than to ask.
-    return value if isinstance(value, _NUMERIC) and not isinstance(value, bool) else None
 
 
 def _count(value: Any) -> int:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bridge.workflows.conversion import ConversionError, convert
 from bridge.workflows.graph import WorkflowError
+from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
 from tests.vectors.drawing import INPUT_NODE, Drawing
 
@@ -322,6 +323,27 @@ def put(document: Any, way: tuple[Any, ...], value: Any) -> None:
             document[way[-1]] = value
         except (IndexError, TypeError):
             return
+
+
+def test_numbers_that_are_no_floats_spoil_nothing_else() -> None:
+    huge = 10**400
+    limits = {"min": 0, "max": 10, "default": huge}
+    branch = {"key": "on", "inputs": {"required": {"a": ["INT", limits], "b": ["INT", limits]}}}
+    chooser = {
+        "mode": ["COMFY_DYNAMICCOMBO_V3", {"options": [branch]}],
+        "z": ["FLOAT", {}],
+    }
+    # In the order of the alphabet, which the server did not write them in.
+    order = {"required": ["z", "mode"]}
+    declared = {"input": {"required": chooser}, "input_order": order, "output_matchtypes": []}
+    info = ObjectInfo({"Chooser": declared})
+    drawing = Drawing()
+    drawing.node(1, "PrimitiveNode", values=[huge], outputs={"FLOAT": "FLOAT"})
+    drawing.node(2, "Chooser", values=[0.5, "on", 1, huge], widgets={"z": "FLOAT"})
+    drawing.link(1, 0, 2, "z")
+
+    inputs = convert(drawing.document(), info)["2"]["inputs"]
+    assert inputs == {"z": huge, "mode": "on", "mode.a": 1, "mode.b": huge}
 
 
 def test_a_subgraphs_link_to_an_input_that_its_node_lacks_is_refused() -> None:

@@ -162,6 +162,13 @@ def test_inputs_and_outputs_that_share_a_type_name_their_group() -> None:
     assert [(each.name, each.match_group) for each in declared.outputs] == [("out", "t")]
 
 
+def test_a_group_that_is_no_name_is_none() -> None:
+    declared = ObjectInfo({"Odd": {"output": ["IMAGE"], "output_matchtypes": [["a"]]}}).get("Odd")
+
+    assert declared is not None
+    assert declared.outputs[0].match_group is None
+
+
 def test_a_dotted_name_belongs_to_the_declared_name_before_the_dot() -> None:
     declared = node_class(input={"required": {"format": ["COMFY_DYNAMICCOMBO_V3", {}]}})
 

@@ -19,7 +19,7 @@ from typing import Any
 from bridge.workflows.conversion.document import FileNode
 from bridge.workflows.conversion.errors import Budget
 from bridge.workflows.conversion.widgets import Layout
-from bridge.workflows.objectinfo import InputSpec, ObjectInfo
+from bridge.workflows.objectinfo import InputSpec, ObjectInfo, number
 
 # More inputs than this are left as they are: the search doubles with each one.
 _MAX_INPUTS = 12
@@ -206,17 +206,18 @@ def _fit(spec: InputSpec, value: Any) -> float:
     return _FITS + _default(spec, value) if fits else _UNLISTED
 
 
-def _fit_number(spec: InputSpec, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _fit_number(spec: InputSpec, given: Any) -> float:
+    value = number(given)
+    if value is None:
         return _WRONG
     if spec.widget_type == "INT" and value != int(value):
         return _WRONG
     low, high = spec.minimum, spec.maximum
     if (low is not None and value < low) or (high is not None and value > high):
         return _UNLISTED
-    default = spec.default
+    default = number(spec.default)
     distance = 0.0
-    if low is not None and high is not None and high > low and isinstance(default, int | float):
+    if low is not None and high is not None and high > low and default is not None:
         distance = abs(value - default) / (high - low)
     return _FITS + _default(spec, value) - _NEAR * distance
 

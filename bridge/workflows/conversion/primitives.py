@@ -14,7 +14,7 @@ from typing import Any
 from bridge.workflows.conversion.model import MISSING, LiveGraph, LiveNode, Widget, WidgetKind
 from bridge.workflows.conversion.promotion import PRIMITIVE
 from bridge.workflows.conversion.texts import TextPlaceholders
-from bridge.workflows.objectinfo import InputSpec
+from bridge.workflows.objectinfo import InputSpec, number
 
 _REPLACES = "Run widget replace on values"
 # Beyond the largest seed numbers are left as they are.
@@ -111,9 +111,7 @@ def _targets(graph: LiveGraph, links: Iterable[int]) -> Iterator[Widget]:
 
 def _typed(value: Any, kind: WidgetKind, spec: InputSpec | None) -> Any:
     """Return a value as a widget changes it when it is typed in: numbers are rounded."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or spec is None:
-        return value
-    if not math.isfinite(value) or abs(value) > _LARGEST:
+    if spec is None or number(value) is None or abs(value) > _LARGEST:
         return value
     if kind is WidgetKind.INTEGER:
         return _to_step(value, spec)
