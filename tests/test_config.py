@@ -88,6 +88,8 @@ def test_the_home_folder_of_nobody_is_reported(tmp_path: Path) -> None:
     [
         ("mqtt_utl = 1", {}, {}, ("mqtt_utl", "no such setting", "mqtt_url")),
         ("max_queue = ", {}, {}, ("comfy2mqtt.toml", "not valid TOML")),
+        ("clients = " + "[" * 5000, {}, {}, ("comfy2mqtt.toml", "not valid TOML")),
+        ("", {"COMFY2MQTT_CLIENTS": "[" * 5000}, {}, ("COMFY2MQTT_CLIENTS", "expected JSON")),
         ("max_queue = 0", {}, {}, ("max_queue", "0", "at least 1")),
         ("max_queue = true", {}, {}, ("max_queue", "True", "whole number")),
         ("clients = [1]", {}, {}, ("clients", "[1]", "a table")),

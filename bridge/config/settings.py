@@ -529,7 +529,7 @@ def _from_file(file: Path | None) -> dict[str, Any]:
         if file is None:
             return {}
         raise ConfigError(f"{path}: no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
@@ -546,7 +546,7 @@ def _read(key: str, value: Any, where: str) -> Any:
     if key in _TABLES and isinstance(value, str):
         try:
             value = msgspec.json.decode(value)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ConfigError(f"{where}: expected JSON: {error}") from None
     try:
         # Strings stand for numbers in the environment and in flags.
