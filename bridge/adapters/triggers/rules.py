@@ -25,7 +25,7 @@ from msgspec import UNSET, Raw, Struct
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import Output, Submit, or_unset
-from bridge.contract.reading import UNREADABLE
+from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper
 from bridge.contract.requests import PayloadMedia
 from bridge.contract.topics import Topics, is_filter, matches
 from bridge.media import profile
@@ -138,7 +138,13 @@ def _compile(expression: str | None, where: str) -> Expression | None:
             compiled.search(None)
     except JMESPathError as error:
         raise ConfigError(f"{where}: {expression!r}: {one_line(str(error))}") from None
-    search: Expression = compiled.search
+
+    def search(value: Any) -> Any:
+        try:
+            return compiled.search(value)
+        except OverflowError as error:  # of `avg`, for whole numbers that no float holds
+            raise JMESPathError(str(error)) from None
+
     return search
 
 
@@ -162,10 +168,10 @@ def _template(value: Any, where: str) -> _Template:
 
 def _read(payload: bytes) -> Any:
     """Read a payload as JSON, else as text; None if it is neither."""
-    try:
-        return msgspec.json.decode(payload)
-    except UNREADABLE:
-        pass
+    with suppress(*UNREADABLE):
+        value = msgspec.json.decode(payload)
+        if not is_deeper(value, DEEPEST):
+            return value
     try:
         return payload.decode()
     except UnicodeDecodeError:

@@ -152,5 +152,17 @@ def test_no_payload_is_too_strange(payload: bytes) -> None:
     found.submit(message(payload))
 
 
-def test_deeply_nested_json_is_no_trouble() -> None:
-    assert not rule(when="action").fires(message(b"[" * 100_000))
+@pytest.mark.parametrize("depth", [301, 900, 960, 970, 980, 100_000])
+def test_deeply_nested_json_is_no_trouble(depth: int) -> None:
+    deep = message(b"[" * depth + b"]" * depth)
+    assert not rule(when="action").fires(deep)
+    # It counts as a text.
+    assert rule(when="length(to_string(@)) > `300`").fires(deep)
+    assert isinstance(rule(inputs={"a": {"path": "@"}}).submit(deep).inputs["a"], str)
+
+
+def test_numbers_that_no_float_holds_have_no_average() -> None:
+    huge = message(b"[1" + b"0" * 400 + b"]")
+    assert not rule(when="avg(@) > `5`").fires(huge)
+    with pytest.raises(InvalidInput):
+        rule(inputs={"a": {"path": "avg(@)"}}).submit(huge)
