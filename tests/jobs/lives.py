@@ -18,7 +18,9 @@ from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
 from tests.jobs.links import PAGE
-from tests.jobs.simulation import Bridge, ComfyUI, Fenced, World
+from tests.jobs.process import Fenced
+from tests.jobs.simulation import Bridge
+from tests.jobs.world import ComfyUI, World
 
 CLIENTS = st.sampled_from("abc")
 ENDINGS = st.sampled_from(

@@ -17,7 +17,7 @@ from hypothesis.stateful import precondition, rule
 from bridge.jobs.core import events
 from bridge.jobs.state import Transition, after
 from tests.jobs.lives import PICK, Lives
-from tests.jobs.simulation import Fenced
+from tests.jobs.process import Fenced
 
 STEPS = 50
 
