@@ -75,7 +75,7 @@ class Ledger:
         return result
 
     def unpublished(self, life: str, since: float) -> list[Unpublished]:
-        return self._found(queries.UNPUBLISHED, (since, life) * 2)
+        return self._found(queries.UNPUBLISHED, (life, since, life) * 2)
 
     def orphans(self, members: Collection[str], since: float) -> list[Unpublished]:
         self._db.execute("DELETE FROM members")

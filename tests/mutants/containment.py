@@ -251,8 +251,8 @@ CONTAINMENT: tuple[Mutant, ...] = (
     Mutant(
         name="sets-after-all-jobs",
         file="bridge/jobs/journal/queries.py",
-        old="COALESCE(owner, '') = ?\n    ORDER BY client, turn",
-        new="COALESCE(owner, '') = ?\n    ORDER BY of_set, client, turn",
+        old="[published_since] AND [whose]\n    ORDER BY client, turn",
+        new="[published_since] AND [whose]\n    ORDER BY of_set, client, turn",
         guarantee="after a reconnection results of jobs and sets come by their numbers",
         tests=("tests/jobs/test_journal_sets.py",),
     ),

@@ -197,7 +197,7 @@ class Journal(Writes, Reads, Shared, Sweep):
         if orphans:
             found = await self._rows(queries.UNPUBLISHED_OF_THE_DEAD, (since, since))
         else:
-            found = await self._rows(queries.UNPUBLISHED, (since, self._owner) * 2)
+            found = await self._rows(queries.UNPUBLISHED, (self._owner, since, self._owner) * 2)
         return [rows.unpublished(row) for row in found]
 
     async def ack(self, client: str, up_to: int) -> int:

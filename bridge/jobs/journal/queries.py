@@ -57,8 +57,18 @@ _SHARED_PARTS = {
         "OR (SELECT 1 FROM media m WHERE m.sha256 = blobs.sha256 LIMIT 1) IS NOT NULL "
         "OR (SELECT 1 FROM uploads u WHERE u.sha256 = blobs.sha256 LIMIT 1) IS NOT NULL"
     ),
+    # Looked up for each row, as above: joined, PostgreSQL may read the whole of the other tables.
+    "job_of_output": "FROM jobs j WHERE j.client = o.client AND j.job_id = o.job_id",
+    "set_of_output": (
+        "FROM sets s WHERE s.client = o.client AND s.set_id = substr(o.job_id, 5) "
+        "AND substr(o.job_id, 1, 4) = 'set/'"
+    ),
     "has_job": "(SELECT 1 FROM jobs WHERE jobs.client = clients.client LIMIT 1) IS NOT NULL",
-    "unpublished": "result IS NOT NULL AND acked = 0 AND (published <> 1 OR finished_at >= ?)",
+    # Results to publish again: in two parts, each found by an index of its own.
+    "not_published": "result IS NOT NULL AND acked = 0 AND published <> 1",
+    "published_since": "result IS NOT NULL AND acked = 0 AND published = 1 AND finished_at >= ?",
+    "of_job": "client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn",
+    "of_set": "client, set_id, envelope, result, 1, COALESCE(first_n, n)",
     "any_states": ", ".join("?" * len(get_args(State))),
 }
 
@@ -170,11 +180,22 @@ CLAIMED_BY_OTHERS = _sql("""
 BACKLOG = """
     SELECT workflow, needs, state, COUNT(*) FROM jobs WHERE finished_at IS NULL
     GROUP BY workflow, needs, state"""
-# Client, the number above which, all states that count, workflow and set (NULL: any), how many.
-PAGE = _sql("""
+_PAGE = _sql("""
     SELECT [record] FROM jobs WHERE client = ? AND n > ? AND state IN ([any_states])
-    AND workflow = COALESCE(?, workflow) AND COALESCE(set_id, '') = COALESCE(?, set_id, '')
-    ORDER BY n LIMIT ?""")
+    AND workflow = COALESCE(?, workflow) [only] ORDER BY n LIMIT ?""")
+
+
+@functools.cache
+def page(*, unended: bool, of_set: bool) -> str:
+    """Return the query of a client's jobs with a higher number.
+
+    Jobs that have not ended, or of a set, are found without looking at all others of the client.
+    Parameters: client, number, all states that count, workflow (NULL: any), the set if it is
+    `of_set`, how many.
+    """
+    only = " AND finished_at IS NULL" * unended + " AND set_id = ?" * of_set
+    return _PAGE.replace("[only]", only)
+
 
 # Results. `published` is 1 once the broker has it, 2 if the broker did not take it and what has a
 # higher number was published nevertheless, 0 otherwise. See `publication` for what follows.
@@ -195,24 +216,19 @@ ALL_NOT_TAKEN = """
 RENUMBER = """
     UPDATE jobs SET first_n = COALESCE(first_n, n), n = ?, published = ?
     WHERE client = ? AND job_id = ? AND acked = 0 AND result IS NOT NULL"""
-# Those of jobs and of sets, in one order. The time since, the bridge, and both again.
-UNPUBLISHED = _sql("""
-    SELECT client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn
-    FROM jobs WHERE [unpublished] AND COALESCE(owner, '') = ?
-    UNION ALL
-    SELECT client, set_id, envelope, result, 1, COALESCE(first_n, n)
-    FROM sets WHERE [unpublished] AND COALESCE(owner, '') = ?
+# Those of jobs and of sets, in one order.
+_UNPUBLISHED = _sql("""
+    SELECT [of_job] FROM jobs WHERE [not_published] AND [whose]
+    UNION ALL SELECT [of_job] FROM jobs WHERE [published_since] AND [whose]
+    UNION ALL SELECT [of_set] FROM sets WHERE [not_published] AND [whose]
+    UNION ALL SELECT [of_set] FROM sets WHERE [published_since] AND [whose]
     ORDER BY client, turn""")
+# The bridge, the time since, the bridge, and these again.
+UNPUBLISHED = _UNPUBLISHED.replace("[whose]", "COALESCE(owner, '') = ?")
 # The time since, twice.
-UNPUBLISHED_OF_THE_DEAD = _sql("""
-    SELECT client, job_id AS id, envelope, result, 0 AS of_set, COALESCE(first_n, n) AS turn
-    FROM jobs WHERE [unpublished]
-    AND NOT EXISTS (SELECT 1 FROM members WHERE life = jobs.owner)
-    UNION ALL
-    SELECT client, set_id, envelope, result, 1, COALESCE(first_n, n)
-    FROM sets WHERE [unpublished]
-    AND NOT EXISTS (SELECT 1 FROM members WHERE life = sets.owner)
-    ORDER BY client, turn""")
+UNPUBLISHED_OF_THE_DEAD = _UNPUBLISHED.replace(
+    "[whose]", "NOT EXISTS (SELECT 1 FROM members WHERE life = owner)"
+)
 # Client, twice the number, the bridge.
 ACK = """
     UPDATE jobs SET acked = 1
@@ -344,15 +360,12 @@ OUTPUT = """
 DROP_OUTPUTS = "DELETE FROM outputs WHERE client = ? AND job_id = ?"
 DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ? RETURNING sha256"
 # The place after which to look, until when they are to be kept, how many.
-OUTPUTS_AFTER = """
-    SELECT o.client, o.job_id, o.idx, b.size, COALESCE(j.acked, s.acked, 0),
-        COALESCE(j.finished_at, s.finished_at, 0)
-    FROM outputs o JOIN blobs b ON b.sha256 = o.sha256
-    LEFT JOIN jobs j ON j.client = o.client AND j.job_id = o.job_id
-    LEFT JOIN sets s ON s.client = o.client AND s.set_id = substr(o.job_id, 5)
-        AND substr(o.job_id, 1, 4) = 'set/'
-    WHERE (o.client, o.job_id, o.idx) > (?, ?, ?) AND o.keep_until >= ?
-    ORDER BY o.client, o.job_id, o.idx LIMIT ?"""
+OUTPUTS_AFTER = _sql("""
+    SELECT client, job_id, idx, (SELECT size FROM blobs WHERE blobs.sha256 = o.sha256),
+        COALESCE((SELECT acked [job_of_output]), (SELECT acked [set_of_output]), 0),
+        COALESCE((SELECT finished_at [job_of_output]), (SELECT finished_at [set_of_output]), 0)
+    FROM outputs o WHERE (client, job_id, idx) > (?, ?, ?) AND keep_until >= ?
+    ORDER BY client, job_id, idx LIMIT ?""")
 KEEP_UPLOAD = """
     INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (client, upload) DO UPDATE SET kind = excluded.kind,

@@ -14,6 +14,7 @@ from bridge.jobs.journal import backlog, queries, touched
 from bridge.jobs.journal.base import Base, any_of
 from bridge.jobs.journal.rows import KeptUpload, Record, Stored, decode_plan
 from bridge.jobs.queue import Key
+from bridge.jobs.state import OUTCOMES
 
 # Others' works come in between.
 FILES_AT_ONCE = 5000
@@ -64,9 +65,11 @@ class Reads(Base):
         set_id: str | None = None,
     ) -> list[Record]:
         """A client's jobs, or a set's, whose latest number is above `after`, in that order."""
-        wanted = any_of(get_args(State) if states is None else states)
-        values = (client, after, *wanted, workflow, set_id, limit)
-        return await self._records(queries.PAGE, values)
+        wanted = get_args(State) if states is None else tuple(states)
+        sql = queries.page(unended=OUTCOMES.isdisjoint(wanted), of_set=set_id is not None)
+        of_set = () if set_id is None else (set_id,)
+        values = (client, after, *any_of(wanted), workflow, *of_set, limit)
+        return await self._records(sql, values)
 
     async def last_ended(self, client: str) -> list[Record]:
         """The last job of each workflow that ended, of a client."""

@@ -203,4 +203,22 @@ ADDED = (
     "CREATE INDEX IF NOT EXISTS jobs_with_result ON jobs (finished_at) WHERE result IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS uploads_by_end ON uploads (keep_until)",
     "CREATE INDEX IF NOT EXISTS sets_by_end ON sets (finished_at)",
+    "CREATE INDEX IF NOT EXISTS sets_with_result ON sets (finished_at) WHERE result IS NOT NULL",
+    # What a client has yet to ack, and what the broker may not have, are few of many.
+    (
+        "CREATE INDEX IF NOT EXISTS jobs_unacked ON jobs (client, n) "
+        "WHERE acked = 0 AND finished_at IS NOT NULL"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS jobs_unpublished ON jobs (client) "
+        "WHERE result IS NOT NULL AND acked = 0 AND published <> 1"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS sets_unacked ON sets (client) "
+        "WHERE acked = 0 AND finished_at IS NOT NULL"
+    ),
+    (
+        "CREATE INDEX IF NOT EXISTS sets_unpublished ON sets (client) "
+        "WHERE result IS NOT NULL AND acked = 0 AND published <> 1"
+    ),
 )
