@@ -23,7 +23,7 @@ from tests.bench.writer import LEASE_S, new_draft, run_one
 from tests.support.postgresql import PostgreSQL, running_postgresql
 
 _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
-_JOBS, _READS, _BEATS, _NOTICES = 400, 100, 400, 4000
+_JOBS, _READS, _BEATS, _NOTICES = 400, 400, 400, 4000
 _AT_ONCE = 100
 _LISTENERS = (0, 20)
 
@@ -62,12 +62,14 @@ async def _main(server: PostgreSQL) -> None:
             began = connection.execute("SELECT pg_current_wal_lsn()::text").fetchone()
         await journal.join("a", uuid.uuid4().hex, LEASE_S)
         await journal.beat(LEASE_S, staying=True)
-        await _writes(server, journal)
+        found = await _writes(server, journal)
         _bytes(address, began)
-        await _reads(server, journal)
+        found |= await _reads(server, journal)
         await journal.close()
-        for listeners in _LISTENERS:
-            await _notices(server, address, listeners)
+        alone, heard = [await _notices(server, address, count) for count in _LISTENERS]
+    found["notice_s"] = (heard - alone) / _LISTENERS[-1]
+    parameters = ", ".join(f"{name}={each * 1e6:.2g}e-6" for name, each in found.items())
+    click.echo(f"for the simulation: {parameters}; load {os.getloadavg()[0]:.1f} at the end")
 
 
 def _bytes(address: str, began: tuple[str] | None) -> None:
@@ -84,7 +86,9 @@ def _bytes(address: str, began: tuple[str] | None) -> None:
         )
 
 
-async def _writes(server: PostgreSQL, journal: Journal) -> None:
+async def _writes(server: PostgreSQL, journal: Journal) -> dict[str, float]:
+    """Measure writes; returns the parameters of the simulation."""
+
     async def jobs() -> None:
         for _ in range(_JOBS):
             await run_one(journal, "one")
@@ -102,12 +106,24 @@ async def _writes(server: PostgreSQL, journal: Journal) -> None:
     transactions = (journal.commits - before) / _JOBS
     click.echo(f"  in {transactions:.2f} transactions: {each / transactions * 1e6:.0f} us each")
     before = journal.commits
-    await _measured(server, f"a job, {_AT_ONCE} at a time", _JOBS, together)
+    of_many = await _measured(server, f"a job, {_AT_ONCE} at a time", _JOBS, together)
     click.echo(f"  in {(journal.commits - before) / _JOBS:.2f} transactions")
-    await _measured(server, "a heartbeat", _BEATS, beats)
+    beat = await _measured(server, "a heartbeat", _BEATS, beats)
+    # Of a hundred at a time each is a work of a transaction that all share.
+    work_s = of_many / transactions
+    return {"transaction_s": each / transactions - work_s, "work_s": work_s, "beat_s": beat}
 
 
-async def _reads(server: PostgreSQL, journal: Journal) -> None:
+async def _reads(server: PostgreSQL, journal: Journal) -> dict[str, float]:
+    """Measure reads; returns the parameters of the simulation."""
+
+    async def compare() -> None:
+        for _ in range(_READS):
+            await journal.paused()
+            await journal.unowned(waiting=True)
+            await journal.to_cancel()
+
+    compare_s = await _measured(server, "a comparison with none queued", _READS, compare)
     keys = [
         (await journal.accept(new_draft(f"c{number % 50}"), time.time())).record.job.key
         for number in range(_JOBS)
@@ -121,16 +137,12 @@ async def _reads(server: PostgreSQL, journal: Journal) -> None:
         for key in keys:
             await journal.standings([key])
 
-    async def compare() -> None:
-        for _ in range(_READS):
-            await journal.paused()
-            await journal.unowned(waiting=True)
-            await journal.to_cancel()
-
-    await _measured(server, "a job looked at, of many", _READS * _AT_ONCE, standings)
+    look_s = await _measured(server, "a job looked at, of many", _READS * _AT_ONCE, standings)
     await _measured(server, "a job looked at alone", len(keys), one_each)
-    await _measured(server, f"a comparison with {len(keys)} queued", _READS, compare)
+    queued = f"a comparison with {len(keys)} queued"
+    row_s = (await _measured(server, queued, _READS, compare) - compare_s) / len(keys)
     await _measured(server, "the backlog", _READS, lambda: _backlogs(journal))
+    return {"look_s": look_s, "compare_s": compare_s, "row_s": row_s}
 
 
 async def _backlogs(journal: Journal) -> None:
@@ -138,7 +150,7 @@ async def _backlogs(journal: Journal) -> None:
         await journal.backlog()
 
 
-async def _notices(server: PostgreSQL, address: str, count: int) -> None:
+async def _notices(server: PostgreSQL, address: str, count: int) -> float:
     async with AsyncExitStack() as stack:
         heard = []
         for _ in range(count):
@@ -156,7 +168,7 @@ async def _notices(server: PostgreSQL, address: str, count: int) -> None:
                 await sender.execute("SELECT pg_notify('costs', 'a notice of usual length')")
             await asyncio.gather(*heard)
 
-        await _measured(server, f"a notice to {count}", _NOTICES, notify)
+        return await _measured(server, f"a notice to {count}", _NOTICES, notify)
 
 
 async def _hear(listener: psycopg.AsyncConnection[object]) -> None:

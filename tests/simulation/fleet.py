@@ -82,7 +82,7 @@ class Gpu:
     def take(self, record: Record) -> None:
         self._prompts.append(record)
         if len(self._prompts) == 1:
-            self.bridge.busy_gpus += 1
+            self.bridge.use(1)
             self._begin()
 
     def _begin(self) -> None:
@@ -106,7 +106,7 @@ class Gpu:
         if self._prompts:
             self._begin()
         else:
-            self.bridge.busy_gpus -= 1
+            self.bridge.use(-1)
 
 
 class Bridge:
@@ -227,9 +227,8 @@ class Bridge:
 
     def _look_soon(self) -> None:
         fleet = self.fleet
-        others = sum(not each.dead for each in fleet.bridges) - 1
         since_last_s = fleet.now - self._looked_at
-        fleet.after(look_delay_s(since_last_s, others, fleet.chance.random()), self._look)
+        fleet.after(look_delay_s(since_last_s, fleet.living - 1, fleet.chance.random()), self._look)
 
     def _look(self) -> None:
         if self.dead:
@@ -258,8 +257,13 @@ class Bridge:
 
     def _elsewhere(self) -> tuple[int, int]:
         """Return how many ComfyUIs of others there are, and how many run a job."""
-        others = [each for each in self.fleet.bridges if each is not self and not each.dead]
-        return sum(len(each.gpus) for each in others), sum(each.busy_gpus for each in others)
+        fleet = self.fleet
+        return fleet.gpus - len(self.gpus), fleet.busy_gpus - self.busy_gpus
+
+    def use(self, gpus: int) -> None:
+        """Count ComfyUIs that have become busy, or idle if it is negative."""
+        self.busy_gpus += gpus
+        self.fleet.busy_gpus += gpus
 
     def beat(self) -> None:
         if self.dead:
@@ -320,6 +324,8 @@ class Fleet:
         self._seq = 0
         self._at_broker: list[Record] = []
         self._intake_free_at = 0.0
+        # Of bridges that live; kept as sums because every estimate asks for them.
+        self.living, self.gpus, self.busy_gpus = bridges, bridges * gpus_each, 0
         all_kinds = round(bridges * films_at)
         self.bridges = [
             Bridge(self, number, gpus_each, kinds if number < all_kinds else kinds[:-1])
@@ -398,15 +404,13 @@ class Fleet:
     # -- between bridges --
 
     def notify(self, sender: Bridge, what: str, key: Key) -> None:
-        others = [each for each in self.bridges if each is not sender and not each.dead]
-
         def deliver() -> None:
-            for each in others:
-                if not each.dead:
+            for each in self.bridges:
+                if each is not sender and not each.dead:
                     each.noticed(what, key)
 
-        if others:
-            self.at(self.database.notify(self.now, len(others)), deliver)
+        if self.living > 1:
+            self.at(self.database.notify(self.now, self.living - 1), deliver)
 
     def takes_intake(self, bridge: Bridge) -> bool:
         """Return whether a bridge has the intake: it takes it once the holder's lease is over."""
@@ -433,5 +437,8 @@ class Fleet:
         gone = [self.bridges[each] for each in range(count)]
         for bridge in gone:
             bridge.dead = True
+            self.living -= 1
+            self.gpus -= len(bridge.gpus)
+            self.busy_gpus -= bridge.busy_gpus
             self.deliver_again(bridge.works)
         self.lost = [record for record in self.owned.values() if record.owner in gone]

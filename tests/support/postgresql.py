@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -53,8 +53,10 @@ class PostgreSQL:
             env=_environment(),
         )
 
-    def start(self, *, durable: bool = False) -> None:
+    def start(self, *, durable: bool = False, options: Sequence[str] = ()) -> None:
         """Start it, and wait until it takes connections; again after `stop`.
+
+        `options` are further words of its command line: later ones count.
 
         It ends with the thread that started it: not in one of a pool.
         """
@@ -64,7 +66,7 @@ class PostgreSQL:
                     *_as_nobody(),
                     *(str(self._programs / "postgres"), "-D", str(self.folder / "data")),
                     *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
-                    *(*(() if durable else _FAST), *_SMALL),
+                    *(*(() if durable else _FAST), *_SMALL, *options),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -128,7 +130,7 @@ class PostgreSQL:
 
 @contextmanager
 def running_postgresql(
-    parent: Path | None = None, *, durable: bool = False
+    parent: Path | None = None, *, durable: bool = False, options: Sequence[str] = ()
 ) -> Iterator[PostgreSQL]:
     """Run a server; its files lie in a folder below `parent` that everybody may enter."""
     # Not below pytest's folder: that is root's alone.
@@ -139,7 +141,7 @@ def running_postgresql(
     server = PostgreSQL(folder, port)
     try:
         server.make()
-        server.start(durable=durable)
+        server.start(durable=durable, options=options)
         yield server
     finally:
         server.stop()

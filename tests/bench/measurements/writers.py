@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+
+from msgspec import Struct
 
 from tests.bench.figures import Spread
 from tests.bench.report import Aim, Row
@@ -16,6 +19,15 @@ SECONDS = 3.0
 AIM = Aim(2.0, at_least=True)
 
 
+class Written(Struct, frozen=True):
+    """One writer: its jobs, in how many transactions, waits and seconds of its processor."""
+
+    jobs: int
+    transactions: int
+    waits: int
+    processor_s: float
+
+
 async def measure(stand: Stand) -> list[Row]:
     """Count the jobs of writers, each a process with a client of its own, and what one costs."""
     rates: dict[int, list[float]] = {count: [] for count in COUNTS}
@@ -24,12 +36,12 @@ async def measure(stand: Stand) -> list[Row]:
     with running_postgresql(stand.folder.parent, durable=True) as server:
         for number in range(stand.rounds):
             for count in COUNTS:
-                found = _written(server, count)
-                jobs = sum(each[0] for each in found)
+                found = written(server, count)
+                jobs = sum(each.jobs for each in found)
                 rates[count].append(jobs / SECONDS)
                 if count == 1:
-                    commits.append(found[0][1] / jobs)
-                    waits.append(found[0][2] / jobs)
+                    commits.append(found[0].transactions / jobs)
+                    waits.append(found[0].waits / jobs)
             told = ", ".join(f"{count}: {each[-1]:.0f}" for count, each in rates.items())
             stand.tell(f"round {number + 1} of {stand.rounds}: {told} jobs/s")
     one = rates[COUNTS[0]]
@@ -60,8 +72,10 @@ async def measure(stand: Stand) -> list[Row]:
     ]
 
 
-def _written(server: PostgreSQL, count: int) -> list[list[int]]:
-    """Run so many writers at a time; return the jobs, transactions and waits of each."""
+def written(
+    server: PostgreSQL, count: int, begins: Callable[[], None] = lambda: None
+) -> list[Written]:
+    """Run so many writers at a time; `begins` is called when all of them are there."""
     with ExitStack() as stack:
         address = stack.enter_context(server.database())
         writers = [
@@ -77,11 +91,17 @@ def _written(server: PostgreSQL, count: int) -> list[list[int]]:
         ]
         for each in writers:
             _line(each)
+        begins()
         for each in writers:
             if each.stdin is not None:
                 each.stdin.write(f"{SECONDS}\n")
                 each.stdin.flush()
-        return [[int(word) for word in _line(each).split()] for each in writers]
+        return [_read(_line(each).split()) for each in writers]
+
+
+def _read(words: Sequence[str]) -> Written:
+    jobs, transactions, waits, processor_s = words
+    return Written(int(jobs), int(transactions), int(waits), float(processor_s))
 
 
 def _line(writer: subprocess.Popen[str]) -> str:
