@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from tests.chaos.faults import comfyuis
@@ -17,22 +18,25 @@ TIDY_S = 20.0
 
 
 async def leftovers(bridges: list[BridgeProcess]) -> list[str]:
-    """Stop the bridges, and tell what is left of them."""
+    """Stop the bridges, all at once, and tell what is left of them."""
+    return [*chain(*await asyncio.gather(*map(_left, bridges)))]
+
+
+async def _left(bridge: BridgeProcess) -> list[str]:
     broken = []
-    for bridge in bridges:
-        name = bridge.folder.name
-        size = resident(bridge.pid)
-        if size > MEMORY:
-            broken.append(f"{name} has {size // 1024**2} MB")
-        if not await _tidied(bridge):
-            broken += [f"{name} left {path}" for path in _files(bridge)]
-        children = comfyuis(bridge.pid)
-        status = await bridge.stop()
-        if status:
-            broken.append(f"{name} ended with {status}")
-        for pid in children:
-            if not await asyncio.to_thread(wait_for_end, pid):
-                broken.append(f"{name} left the process {pid}")
+    name = bridge.folder.name
+    size = resident(bridge.pid)
+    if size > MEMORY:
+        broken.append(f"{name} has {size // 1024**2} MB")
+    if not await _tidied(bridge):
+        broken += [f"{name} left {path}" for path in _files(bridge)]
+    children = comfyuis(bridge.pid)
+    status = await bridge.stop()
+    if status:
+        broken.append(f"{name} ended with {status}")
+    for pid in children:
+        if not await asyncio.to_thread(wait_for_end, pid):
+            broken.append(f"{name} left the process {pid}")
     return broken
 
 

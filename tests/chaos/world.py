@@ -24,9 +24,9 @@ from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import (
     FAULT_NODES,
     Graph,
+    Server,
     image,
     our_output,
-    running_server,
     supervised,
     then,
 )
@@ -126,14 +126,20 @@ async def _victims(
             tell("no disk faults: a file system cannot be mounted here")
         settings["comfyui"] = json.dumps([_supervised(folder)])
     else:
-        server = stack.enter_context(running_server(supervised(), folder / "comfyui"))
+        server = Server(supervised(), folder / "comfyui")
+        stack.callback(server.stop)
+        # It starts in a thread of its own, and takes longest: the others start meanwhile.
+        starting = asyncio.create_task(asyncio.to_thread(server.start))
+        await asyncio.sleep(0)
         database = stack.enter_context(running_postgresql(durable=True))
         bucket = await stack.enter_async_context(running_bucket())
+        await starting
         size = LARGE
         settings = {
             "comfyui_url": server.url,
             "comfyui_secret": server.secret,
-            "journal": stack.enter_context(database.database()),
+            # It goes with the server: to drop one of its own would take a sync.
+            "journal": database.address("postgres"),
             "lease_s": LEASE_S,
             **bucket.settings(folder),
         }
