@@ -5,7 +5,6 @@ The broker runs with the files that `comfy2mqtt mosquitto setup` writes.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from bridge.mqtt import Address, Connection, ConnectionRefused, Unreachable
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.support.certificate import make_certificate
 from tests.support.comfyui import Server
 from tests.support.confined import ROOT_USER, Confined
 from tests.support.peer import Peer
@@ -133,25 +133,7 @@ async def test_nobody_comes_in_without_a_right_password(
 
 
 async def test_on_the_network_it_speaks_tls_alone(tmp_path: Path) -> None:
-    certificate = tmp_path / "certificate.pem"
-    subprocess.run(  # noqa: ASYNC221 - a fraction of a second, before anything else
-        [
-            *[
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-            ],
-            *["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-days", "2"],
-            *("-keyout", str(tmp_path / "key.pem"), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    certificate = make_certificate(tmp_path)
     async with Confined(tmp_path / "mosquitto", "alice", certificate=certificate) as broker:
         where = broker.url_of("alice").rpartition(":")[0].replace("127.0.0.1", "localhost")
         tls = f"{where.replace('mqtt:', 'mqtts:')}:{broker.tls_port}"

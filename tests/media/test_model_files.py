@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import shlex
 import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ from aiohttp import web
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
 from bridge.media import model_files
 from bridge.media.model_files import Fetched, ModelSource, fetch
+from tests.support.certificate import make_certificate
 
 DATA = os.urandom(3 * 2**20 + 17)
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -31,13 +30,7 @@ class Host:
     """A server with a certificate of its own; `ranges` are those that it was asked for."""
 
     def __init__(self, folder: Path) -> None:
-        self.cert, self.key = folder / "cert.pem", folder / "key.pem"
-        command = (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-            "-subj /CN=localhost -addext subjectAltName=DNS:localhost "
-            f"-keyout {self.key} -out {self.cert}"
-        )
-        subprocess.run(shlex.split(command), check=True, capture_output=True)
+        self.cert, self.key = make_certificate(folder), folder / "key.pem"
         self.context = ssl.create_default_context(cafile=self.cert)
         self.ranges: list[str | None] = []
         self.handler: Handler = self.whole

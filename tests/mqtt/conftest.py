@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address
+from tests.support.certificate import make_certificate
 from tests.support.packets import read_packet
 
 ACCEPTED = b"\x20\x03\x00\x00\x00"
@@ -120,12 +120,4 @@ def address(broker: Mosquitto) -> Address:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Make a certificate for localhost that signs itself; its key is beside it in key.pem."""
-    path = tmp_path / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
-    )
-    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(path)]
-    subprocess.run([*command.split(), *files], check=True, capture_output=True)
-    return path
+    return make_certificate(tmp_path)

@@ -234,4 +234,12 @@ MQTT: tuple[Mutant, ...] = (
         guarantee="a request whose answer reaches nobody comes again",
         tests=("tests/adapters/mqtt/test_subscriber.py",),
     ),
+    Mutant(
+        name="a-standby-ends-with-a-missing-file",
+        file="bridge/adapters/mqtt/subscriber.py",
+        old="was_up=group is not None",
+        new="was_up=False",
+        guarantee="a bridge that has been up goes on trying to take the requests over",
+        tests=("tests/adapters/mqtt/test_subscriber.py",),
+    ),
 )

@@ -48,15 +48,17 @@ class Reconnect:
         lost: Callable[[ConnectionLost | None], None],
         *,
         backoff: Backoff | None = None,
+        was_up: bool = False,
     ) -> None:
         """`use` connects, calls `connected`, and returns or raises when the connection is over.
 
-        `lost` is called then, with the reason, or None if we ended it.
+        `lost` is called then, with the reason, or None if we ended it. `was_up`: the broker took
+        this bridge before, by another connection with the same settings.
         """
         self._use = use
         self._lost = lost
         self._backoff = backoff or Backoff()
-        self._was_connected = False
+        self._was_connected = was_up
         self._is_connected = False
         self._was_advised = False
         self._thrown_out = 0
@@ -98,9 +100,9 @@ class Reconnect:
     async def run(self) -> None:
         """Stay connected until `close`, with delays of 0.5 to 30 s between attempts.
 
-        Raises ConnectionRefused, in an exception group, at the first attempt for a wrong name or
-        password, and BadAddress for a file that cannot be used then. Other errors of `use` are
-        defects, and end the loop.
+        Until the broker has taken us once, raises ConnectionRefused, in an exception group, for a
+        wrong name or password, and BadAddress for a file that cannot be used. Other errors of `use`
+        are defects, and end the loop.
         """
         while not self._closing.is_set():
             since = time.monotonic()

@@ -118,7 +118,9 @@ class Subscriber:
         self._hashing: dict[str | None, asyncio.Task[None]] = {}
         self._pacer = Pacer(settings.max_publishes_per_s)
         self._refused_filters = RefusedFilters(topics, publisher)
-        self._reconnect = Reconnect(self._use, self._lost)
+        # A standby connects here when it takes over, which may be days after its start: what was
+        # wrong then, its own connection has found.
+        self._reconnect = Reconnect(self._use, self._lost, was_up=group is not None)
 
     def drain(self) -> None:
         """Accept no more requests: they stay at the broker until the next start."""
@@ -132,9 +134,10 @@ class Subscriber:
     async def run(self) -> None:
         """Stay connected until `close`; of several bridges, while this one takes the requests.
 
-        Raises, in an exception group, ConnectionRefused at the first attempt for a wrong name or
-        password; later refusals are retried. A request for which the handler raises ends `run`
-        as well, and stays unacknowledged.
+        Raises, in an exception group, ConnectionRefused at the first attempt of a bridge alone for
+        a wrong name or password, and BadAddress for a file that cannot be used; later refusals are
+        retried. A request for which the handler raises ends `run` as well, and stays
+        unacknowledged.
         """
         # Requests go on when the connection ends: their tasks are those of `run`.
         async with asyncio.TaskGroup() as self._tasks:

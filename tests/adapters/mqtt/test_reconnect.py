@@ -26,13 +26,18 @@ from tests.support.patience import PATIENCE_S
 class Attempts:
     """Fails as it is told, then is closed."""
 
-    def __init__(self, *errors: Exception | None, connects: bool = False) -> None:
+    def __init__(
+        self, *errors: Exception | None, connects: bool = False, was_up: bool = False
+    ) -> None:
         self.errors = list(errors)
         self.connects = connects
         self.lost: list[ConnectionLost | None] = []
         self.pauses: list[float] = []
         self.reconnect = Reconnect(
-            self.use, self.lost.append, backoff=Backoff(draw=self.draw, first=1.0, cap=4.0)
+            self.use,
+            self.lost.append,
+            backoff=Backoff(draw=self.draw, first=1.0, cap=4.0),
+            was_up=was_up,
         )
 
     def draw(self, _low: float, high: float) -> float:
@@ -95,6 +100,17 @@ async def test_a_file_that_cannot_be_read_ends_it_unless_it_could_before(
     attempts = Attempts(BadAddress("no CA file"), None, connects=True)
     await attempts.reconnect.run()
     assert (attempts.errors, caplog.messages) == ([], ["no CA file"])
+
+
+async def test_nothing_that_may_pass_ends_a_bridge_that_the_broker_took_before(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attempts = Attempts(
+        BadAddress("no CA file"), ConnectionRefused(0x86), Unreachable("gone"), None, was_up=True
+    )
+    await attempts.reconnect.run()
+    assert attempts.errors == []
+    assert caplog.messages == ["no CA file", str(ConnectionRefused(0x86)), "gone"]
 
 
 async def test_a_defect_ends_it() -> None:

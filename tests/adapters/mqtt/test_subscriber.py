@@ -19,7 +19,7 @@ from bridge.jobs.clock import Clock
 from bridge.jobs.database import Fenced
 from bridge.jobs.job import Envelope
 from bridge.jobs.queue import Key
-from bridge.mqtt import Address, ConnectionRefused, Incoming, Subscription
+from bridge.mqtt import Address, BadAddress, ConnectionRefused, Incoming, Subscription
 from bridge.requests.context import Answer, RequestContext
 from bridge.retry import Backoff
 from tests.adapters.mqtt.links import FakeConnection, until
@@ -515,6 +515,15 @@ async def test_a_wrong_password_ends_it_at_the_first_attempt_alone() -> None:
         connection.lose()
         await until(lambda: "online" in setup.log)
     assert len(setup.connections) == 4
+
+
+async def test_nothing_that_may_pass_ends_a_standby_when_it_is_to_take_requests() -> None:
+    group = Group()
+    group.leads.set()
+    setup = Setup(group=group)
+    setup.failures = [ConnectionRefused(0x86), BadAddress("no CA file")]
+    async with setup.running():
+        assert setup.failures == []
 
 
 async def test_in_a_cluster_it_connects_when_it_is_to_take_requests_and_publishes_elsewhere() -> (
