@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import threading
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, cast
 
 import psycopg
@@ -372,6 +372,34 @@ async def drop_and_end(two: Two) -> Pair:
     )
 
 
+async def crosswise_drop(two: Two) -> Pair:
+    """Bytes that nothing refers to are deleted while a job ends with the same, the last one first.
+
+    Without a lock each would wait for the other: who deletes, for the row that the job's output
+    refers to, and who ends the job, for the row that is being deleted.
+    """
+    await two.claimed(two.a, "j1")
+    job = await two.claimed(two.b, "j2")
+    pictures = [kept(f"{two.client}-{number}") for number in range(2)]
+    await two.a.finish(two.key("j1"), numbered(pictures))
+    await two.a.journal.forget(two.key("j1"))
+    turned = numbered(pictures[::-1])
+
+    async def check(first: Any, second: Any) -> None:
+        assert first is None
+        assert isinstance(second, bytes)
+        for output in turned:
+            stored = await two.a.journal.output(job.key, output.index)
+            assert stored is not None
+            assert stored.data == output.data
+
+    return Pair(
+        lambda: two.a.journal._drop_blobs([each.sha256 for each in pictures]),
+        lambda: two.b.finish(job.key, turned),
+        check,
+    )
+
+
 async def forget_and_accept(two: Two) -> Pair:
     """A client without jobs is forgotten while it returns: it gets no number again."""
     job = await two.claimed(two.a)
@@ -403,8 +431,7 @@ async def crosswise_bytes(two: Two) -> Pair:
     pictures = [kept(f"{one}-{number}") for number in range(2)]
 
     def end(by: Member, client: str, outputs: list[KeptOutput]) -> Act:
-        numbered = [replace(each, index=index) for index, each in enumerate(outputs)]
-        return lambda: by.finish(Key(client, "j1"), numbered)
+        return lambda: by.finish(Key(client, "j1"), numbered(outputs))
 
     async def check(first: Any, second: Any) -> None:
         assert isinstance(first, bytes)
@@ -425,6 +452,11 @@ def kept(name: str) -> KeptOutput:
     )
 
 
+def numbered(outputs: Iterable[KeptOutput]) -> list[KeptOutput]:
+    """Return pictures as the outputs of one job, in their order."""
+    return [replace(each, index=index) for index, each in enumerate(outputs)]
+
+
 PAIRS = (
     same_request,
     same_id,
@@ -438,6 +470,7 @@ PAIRS = (
     forget_and_end,
     sweep_and_accept,
     drop_and_end,
+    crosswise_drop,
     forget_and_accept,
     crosswise_bytes,
 )

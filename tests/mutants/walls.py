@@ -103,6 +103,15 @@ WALLS: tuple[Mutant, ...] = (
         postgresql=True,
     ),
     Mutant(
+        name="bytes-dropped-without-their-locks",
+        file="bridge/jobs/journal/sweep.py",
+        old="await self._database.run(work, touched.blobs(sha256s))",
+        new="await self._database.run(work, touched.NOTHING)",
+        guarantee="who deletes bytes and who keeps the same do not wait for each other",
+        tests=("tests/jobs/test_interleaving.py",),
+        postgresql=True,
+    ),
+    Mutant(
         name="media-dropped-by-who-has-not-ended-the-job",
         file="bridge/jobs/journal/queries.py",
         old="\n        AND finished_at IS NOT NULL)",
