@@ -10,7 +10,6 @@ import click
 import pytest
 
 from bridge.cli.main import main
-from bridge.jobs.journal.schema import ADDED
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("[!.]*/README.md")])
@@ -49,14 +48,6 @@ def _anchors(page: Path) -> set[str]:
 def test_no_merge_is_left_unfinished(page: Path) -> None:
     marks = re.findall(r"^(?:<{7} .*|={7}|>{7} .*)$", page.read_text(), re.MULTILINE)
     assert marks == []
-
-
-def test_indexes_that_are_built_before_an_upgrade_are_those_that_it_would_build() -> None:
-    page = (ROOT / "docs" / "upgrading.md").read_text()
-    indexes = [each for each in ADDED if each.startswith("CREATE INDEX IF NOT EXISTS")]
-    beforehand = [f"{each};" for each in indexes]
-    found = re.findall(r"^ {4}(CREATE INDEX .*)$", page, re.MULTILINE)
-    assert [each.replace(" CONCURRENTLY", "") for each in found] == beforehand
 
 
 def commands(page: Path) -> list[str]:
