@@ -25,9 +25,10 @@ from bridge.workflows.conversion.document import (
     FileInput,
     FileNode,
     Frame,
+    SlotLink,
 )
 from bridge.workflows.conversion.errors import Budget
-from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveLink, LiveNode, Mode
+from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode
 from bridge.workflows.conversion.patterns import InvalidPattern, Pattern, UnknownPattern
 from bridge.workflows.conversion.types import Types
 
@@ -210,7 +211,7 @@ class _Sending:
             link = graph.links.get(slot.link) if slot.link is not None else None
             yield place, None if link is None else self._origin(link, slot)
 
-    def _origin(self, link: LiveLink, slot: InputSlot) -> tuple[str, int, str] | None:
+    def _origin(self, link: SlotLink, slot: InputSlot) -> tuple[str, int, str] | None:
         """Return where a link's value comes from, through bypassed nodes."""
         kind, seen = self._kind(link), set[int]()
         while (origin := self._graph.nodes.get(link.origin)) is not None:
@@ -226,7 +227,7 @@ class _Sending:
             link = following
         return link.origin, link.origin_slot, slot.type if kind == "*" else kind
 
-    def _kind(self, link: LiveLink) -> str:
+    def _kind(self, link: SlotLink) -> str:
         if link.origin == INPUT_NODE:
             inputs = self._graph.inputs
             return inputs[link.origin_slot].type if 0 <= link.origin_slot < len(inputs) else "*"

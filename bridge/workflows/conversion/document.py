@@ -81,7 +81,7 @@ class Frame(msgspec.Struct, frozen=True):
     area: Area
 
 
-class FileLink(msgspec.Struct, frozen=True):
+class SlotLink(msgspec.Struct, frozen=True):
     """A link from an output slot to an input slot, both by position."""
 
     id: int
@@ -126,7 +126,7 @@ class FileGraph(msgspec.Struct, frozen=True):
     id: str
     name: str
     nodes: tuple[FileNode, ...]
-    links: tuple[FileLink, ...]
+    links: tuple[SlotLink, ...]
     inputs: tuple[FileSlot, ...] = ()
     outputs: tuple[FileSlot, ...] = ()
     frames: tuple[Frame, ...] = ()
@@ -359,7 +359,7 @@ def _slot(raw: Any) -> FileSlot:
     )
 
 
-def _links(raw: Any) -> Iterator[FileLink]:
+def _links(raw: Any) -> Iterator[SlotLink]:
     if isinstance(raw, Mapping):
         raw = list(raw.values())
     for each in _items(raw, MAX_LINKS):
@@ -368,7 +368,7 @@ def _links(raw: Any) -> Iterator[FileLink]:
             yield _link(each)
 
 
-def _link(raw: Any) -> FileLink:
+def _link(raw: Any) -> SlotLink:
     fields: Sequence[Any]
     if isinstance(raw, Mapping):
         names = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
@@ -383,7 +383,7 @@ def _link(raw: Any) -> FileLink:
     link, start, end = _link_id(identity), node_id(origin), node_id(target)
     if link is None or start is None or end is None:
         raise ConversionError("malformed", "a link without id, origin or target")
-    return FileLink(link, start, _slot_index(origin_slot), end, _slot_index(target_slot))
+    return SlotLink(link, start, _slot_index(origin_slot), end, _slot_index(target_slot))
 
 
 def node_id(raw: Any) -> str | None:

@@ -13,9 +13,9 @@ from bridge.workflows.conversion.document import (
     FileGraph,
     FileGroup,
     FileInput,
-    FileLink,
     FileNode,
     FileOutput,
+    SlotLink,
 )
 from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
@@ -237,7 +237,7 @@ class _Places:
             values=saved,
         )
 
-    def _inside(self) -> Iterator[FileLink]:
+    def _inside(self) -> Iterator[SlotLink]:
         for each in self._group.links:
             names = self._shown.slots[each.target]
             if not names:
@@ -247,7 +247,7 @@ class _Places:
             self._last += 1
             self._linked[each.target, names[each.target_slot]] = self._last
             self._given.setdefault((each.origin, each.origin_slot), []).append(self._last)
-            yield FileLink(
+            yield SlotLink(
                 self._last,
                 self.id(each.origin),
                 each.origin_slot,
@@ -255,7 +255,7 @@ class _Places:
                 each.target_slot,
             )
 
-    def _outside(self) -> Iterator[FileLink]:
+    def _outside(self) -> Iterator[SlotLink]:
         """Yield the graph's own links, those of the group node led to its inner nodes."""
         named = {each.link: each.name for each in self._host.inputs if each.link is not None}
         names = list(self._shown.inputs)
@@ -284,7 +284,7 @@ class _Places:
                 changed = replace(changed, target=self.id(found[0]), target_slot=0)
             yield changed
 
-    def _passed_on(self, slot: int) -> FileLink | None:
+    def _passed_on(self, slot: int) -> SlotLink | None:
         """Return the link whose value a bypassed group passes on: of the first input that fits."""
         outputs = self._host.outputs[slot : slot + 1]
         kind = outputs[0].type if outputs else "*"

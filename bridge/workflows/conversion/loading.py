@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec.structs import replace
+
 from bridge.workflows.conversion import broadcasts
 from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
 from bridge.workflows.conversion.errors import Budget, ConversionError
@@ -19,7 +21,6 @@ from bridge.workflows.conversion.model import (
     Boundary,
     InputSlot,
     LiveGraph,
-    LiveLink,
     LiveNode,
     OutputSlot,
     WidgetKind,
@@ -102,10 +103,7 @@ class Loader:
         return root
 
     def _fill(self, graph: LiveGraph) -> None:
-        graph.links = {
-            link.id: LiveLink(link.id, link.origin, link.origin_slot, link.target, link.target_slot)
-            for link in graph.source.links
-        }
+        graph.links = {link.id: link for link in graph.source.links}
         for source in graph.source.nodes:
             node = self._node(source)
             if node.id in graph.nodes:
@@ -254,7 +252,7 @@ def _correct_links(graph: LiveGraph, node: LiveNode, start: int) -> None:
     for place, slot in enumerate(node.inputs[start:], start):
         link = graph.links.get(slot.link) if slot.link is not None else None
         if link is not None:
-            link.target_slot = place
+            graph.links[link.id] = replace(link, target_slot=place)
 
 
 def _first_moved(node: LiveNode) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bridge.workflows.conversion.document import FileGraph, FileNode
+from bridge.workflows.conversion.document import FileGraph, FileNode, SlotLink
 from bridge.workflows.conversion.errors import Code, ConversionError
 from bridge.workflows.objectinfo import InputSpec, NodeClass
 
@@ -85,17 +85,6 @@ class OutputSlot:
     type: str
     links: list[int] = field(default_factory=list)
     group: str | None = None
-
-
-@dataclass(slots=True, eq=False)
-class LiveLink:
-    """A link from an output slot to an input slot of the same graph, both by position."""
-
-    id: int
-    origin: str
-    origin_slot: int
-    target: str
-    target_slot: int
 
 
 @dataclass(slots=True, eq=False)
@@ -176,7 +165,7 @@ class LiveGraph:
     name: str
     source: FileGraph
     nodes: dict[str, LiveNode] = field(default_factory=dict)
-    links: dict[int, LiveLink] = field(default_factory=dict)
+    links: dict[int, SlotLink] = field(default_factory=dict)
     inputs: list[Boundary] = field(default_factory=list)
     outputs: list[Boundary] = field(default_factory=list)
     # The subgraph nodes that show this graph, as far as they are made.
@@ -192,7 +181,7 @@ class LiveGraph:
 
     def add_link(
         self, origin: str, origin_slot: int, target: LiveNode, slot: InputSlot
-    ) -> LiveLink:
+    ) -> SlotLink:
         """Put a new link into an input slot, in place of the one that it may have."""
         if not self.last_link:
             self.last_link = max(self.links, default=0)
@@ -200,7 +189,7 @@ class LiveGraph:
         if slot.link is not None:
             self.links.pop(slot.link, None)
         place = target.inputs.index(slot)
-        link = LiveLink(self.last_link, origin, origin_slot, target.id, place)
+        link = SlotLink(self.last_link, origin, origin_slot, target.id, place)
         self.links[link.id] = link
         slot.link = link.id
         return link
