@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET
 
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.cli.diagnostics import explain_release
@@ -18,8 +18,8 @@ from bridge.cli.find import away
 from bridge.cli.shared import FAILED, stop
 from bridge.cli.terminal import show_table
 from bridge.cli.words import duration
+from bridge.client.session import ReceivedAnswer, read_answer
 from bridge.config import Config
-from bridge.contract.errors import Error, from_wire
 from bridge.contract.messages import encode, or_none
 from bridge.contract.operator import (
     VERBS,
@@ -36,13 +36,6 @@ from bridge.contract.topics import Topics
 from bridge.mqtt import Connection, PublishProperties, Subscription
 
 ANSWER_S = 10.0
-
-
-class _Response(Struct):
-    status: str
-    data: Raw = Raw(b"null")
-    error: Error | None = None
-    transaction: str | int | None = None
 
 
 async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool) -> int:
@@ -91,24 +84,17 @@ async def ask(settings: Config, verb: str, fields: dict[str, Any]) -> Report:
         except TimeoutError:
             why = "may this user publish commands (docs/operations.md)? `comfy2mqtt doctor`"
             stop(f"no answer within {ANSWER_S:g} s: {why}", FAILED)
-    return _read(verb, response)
+    return read_answer(verb, response, VERBS[verb].report)
 
 
-async def _response(connection: Connection, transaction: str) -> _Response:
+async def _response(connection: Connection, transaction: str) -> ReceivedAnswer:
     async for message in connection.messages:
         if not message.payload.startswith(b"{"):
             continue  # the bridge's state
-        response = msgspec.json.decode(message.payload, type=_Response)
+        response = msgspec.json.decode(message.payload, type=ReceivedAnswer)
         if response.transaction == transaction:
             return response
     raise AssertionError("messages end with an error, or not at all")
-
-
-def _read(verb: str, response: _Response) -> Report:
-    if response.error is not None:
-        raise from_wire(response.error)
-    report: Report = msgspec.json.decode(response.data, type=VERBS[verb].report)
-    return report
 
 
 def _show(report: Report) -> None:

@@ -49,7 +49,7 @@ _LAST_RETAINED_S: Final = 0.5
 T = TypeVar("T")
 
 
-class _Answer(msgspec.Struct):
+class ReceivedAnswer(msgspec.Struct):
     """A `Response` whose data waits for its type to be known."""
 
     status: str
@@ -64,7 +64,7 @@ class _Info(msgspec.Struct):
     contract: int
 
 
-_ANSWERS: Final = msgspec.json.Decoder(_Answer)
+_ANSWERS: Final = msgspec.json.Decoder(ReceivedAnswer)
 
 
 class SessionConnection(Protocol):
@@ -138,7 +138,7 @@ class Session:
         self._connection: SessionConnection | None = None
         # Further subscriptions, made once somebody asks: a broker may not allow them to everybody.
         self._more: dict[str, None] = {}
-        self._pending: dict[str, asyncio.Future[_Answer]] = {}
+        self._pending: dict[str, asyncio.Future[ReceivedAnswer]] = {}
         # The transactions of requests that are no JSON, which only Correlation Data can carry.
         self._unnamed: list[str] = []
         self._task: asyncio.Task[None] | None = None
@@ -226,7 +226,7 @@ class Session:
         payload = encode(msgspec.structs.replace(request, transaction=transaction))
         async with asyncio.timeout(within_s) as bound:
             answer = await self._ask(verb, names, payload, transaction, bound.when())
-        return _read(verb, answer, kind)
+        return read_answer(verb, answer, kind)
 
     async def listen(self, topic_filter: str) -> None:
         """Receive messages of a filter too, for as long as the session is open.
@@ -253,7 +253,7 @@ class Session:
         transaction = _transaction()
         self._unnamed.append(transaction)
         try:
-            return _read(verb, await self._ask(verb, names, payload, transaction), kind)
+            return read_answer(verb, await self._ask(verb, names, payload, transaction), kind)
         finally:
             self._unnamed.remove(transaction)
 
@@ -264,8 +264,8 @@ class Session:
         payload: bytes,
         transaction: str,
         until: float | None = None,
-    ) -> _Answer:
-        answer: asyncio.Future[_Answer] = asyncio.get_running_loop().create_future()
+    ) -> ReceivedAnswer:
+        answer: asyncio.Future[ReceivedAnswer] = asyncio.get_running_loop().create_future()
         self._pending[transaction] = answer
         topic = self._topics.request(self._client, verb, *names)
         try:
@@ -297,7 +297,7 @@ class Session:
 
     async def _send_until(
         self,
-        answer: asyncio.Future[_Answer],
+        answer: asyncio.Future[ReceivedAnswer],
         topic: str,
         payload: bytes,
         transaction: str,
@@ -313,7 +313,9 @@ class Session:
                 correlation_data=transaction.encode(), message_expiry=_expiry(until)
             )
             sent = self._send(topic, payload, properties)
-            waiting: set[asyncio.Future[_Answer] | asyncio.Future[None] | asyncio.Future[PubAck]]
+            waiting: set[
+                asyncio.Future[ReceivedAnswer] | asyncio.Future[None] | asyncio.Future[PubAck]
+            ]
             waiting = {answer, again}
             if sent is not None:
                 await asyncio.wait({*waiting, sent}, return_when=asyncio.FIRST_COMPLETED)
@@ -459,7 +461,8 @@ def unfit(contract: int) -> str:
     )
 
 
-def _read(verb: str, answer: _Answer, kind: type[T]) -> T:
+def read_answer(verb: str, answer: ReceivedAnswer, kind: type[T]) -> T:
+    """Return an answer's data. Raises the bridge's error, and BridgeError for other data."""
     if answer.status != "ok":
         raise from_wire(answer.error or Error("bridge_error", "the bridge gives no reason"))
     try:
