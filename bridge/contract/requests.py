@@ -41,6 +41,7 @@ from bridge.contract.sets import (
     SetRequest,
     StatusSet,
 )
+from bridge.contract.sources import Inline
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.text import as_utf8, did_you_mean
 
@@ -89,18 +90,11 @@ class Text(Struct, frozen=True):
     text: str
 
 
-class PayloadMedia(Struct, frozen=True):
-    """The main media input, as a bare payload of bytes."""
-
-    data: bytes
-    content_type: str | None = None
-
-
 class Run(Struct, frozen=True):
     """A request on `run`: `submit`'s fields, and what the payload itself stands for."""
 
     submit: Submit
-    main: Text | PayloadMedia | None = None
+    main: Text | Inline | None = None
 
 
 class _Transaction(Struct):
@@ -157,7 +151,7 @@ def decode_run(
     if main is None and plain.strip():
         given = decoded(_OBJECT, plain, Submit)
         main = _named_text(given)
-    elif isinstance(main, PayloadMedia):
+    elif isinstance(main, Inline):
         given = {
             name.removeprefix("input."): value
             for name, value in user_properties or []
@@ -169,7 +163,7 @@ def decode_run(
             _set_field(fields, name, value)
     try:
         # A User Property is always a string, whatever it stands for.
-        strict = not isinstance(main, PayloadMedia)
+        strict = not isinstance(main, Inline)
         submit = msgspec.convert({**fields, "inputs": inputs}, Submit, strict=strict)
     except msgspec.ValidationError as error:
         raise unfit(error, Submit) from None
@@ -246,16 +240,16 @@ def main_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | PayloadMedia | None:
+def _main(payload: bytes, plain: bytes, content_type: str | None) -> Text | Inline | None:
     """Return a payload's main input; None for inputs by name. `plain` is it as UTF-8, if a text."""
     if payload and content_type and main_type(content_type).startswith(_MEDIA_TYPES):
-        return PayloadMedia(payload, content_type)
+        return Inline(payload, content_type)
     try:
         text = plain.decode()
     except UnicodeDecodeError:
         if plain.lstrip()[:1] == b"{":
             raise BadRequest("the payload begins with { but is not UTF-8") from None
-        return PayloadMedia(payload, content_type)
+        return Inline(payload, content_type)
     stripped = text.strip()
     if not stripped or stripped.startswith("{"):
         return None

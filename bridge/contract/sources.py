@@ -19,7 +19,7 @@ MAX_URL = 2048
 
 
 class Inline(Struct, frozen=True):
-    """The bytes themselves."""
+    """The bytes themselves: a bare payload, or what `Base64` stands for."""
 
     data: bytes
     content_type: str | None = None

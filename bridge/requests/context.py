@@ -9,7 +9,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Part, Submit, Transaction
-from bridge.contract.requests import PayloadMedia, Text
+from bridge.contract.requests import Text
+from bridge.contract.sources import Inline
 
 
 class Room(Protocol):
@@ -76,7 +77,7 @@ class Submission(Struct, frozen=True):
 
     context: RequestContext
     submit: Submit
-    main: Text | PayloadMedia | None
+    main: Text | Inline | None
     transaction: Transaction | UnsetType
 
     @property

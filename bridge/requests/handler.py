@@ -40,6 +40,7 @@ from bridge.contract.messages import (
     or_none,
 )
 from bridge.contract.sets import AboutSet, FetchSet, SetRequest
+from bridge.contract.sources import Inline
 from bridge.contract.topics import RUN, UPLOAD
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal, Record
@@ -57,7 +58,7 @@ from bridge.requests.rate_limit import Flood, RateLimiter
 from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 
-_Main: TypeAlias = requests.Text | requests.PayloadMedia | None
+_Main: TypeAlias = requests.Text | Inline | None
 _AboutJobs: TypeAlias = Cancel | Status | Keep | Forget | Recipe | List | Ack
 
 

@@ -30,7 +30,6 @@ from bridge.contract.errors import (
     UnknownWorkflow,
 )
 from bridge.contract.messages import Transaction, or_none
-from bridge.contract.requests import PayloadMedia
 from bridge.contract.sets import (
     AboutSet,
     CancelSet,
@@ -44,6 +43,7 @@ from bridge.contract.sets import (
     SetView,
     StatusSet,
 )
+from bridge.contract.sources import Inline
 from bridge.contract.topics import RUN
 from bridge.jobs.dependencies import put
 from bridge.jobs.job import MediaInput, Plan
@@ -426,7 +426,7 @@ async def _fingerprint(submission: Submission) -> bytes:
     submit, main = submission.submit, submission.main
     work = submit.prompt if submit.workflow is UNSET else submit.workflow
     ways = [None if each is UNSET else each for each in (submit.each, submit.grid, submit.repeat)]
-    given = main.data if isinstance(main, PayloadMedia) else main
+    given = main.data if isinstance(main, Inline) else main
     shown = or_none(submit.show)
     same: list[Any] = [work, submit.inputs, ways, given, submit.output, shown]
     if submit.collect is not UNSET:

@@ -17,7 +17,7 @@ from msgspec import UNSET, Struct
 
 from bridge.contract import sources
 from bridge.contract.errors import BadRequest, InvalidInput
-from bridge.contract.requests import PayloadMedia, Text
+from bridge.contract.requests import Text
 from bridge.contract.sources import Inline, Source
 from bridge.text import did_you_mean
 from bridge.workflows.dynamic_prompts import draw
@@ -74,7 +74,7 @@ def bind(
     workflow: Workflow,
     given: Mapping[str, Any],
     *,
-    main: Text | PayloadMedia | None = None,
+    main: Text | Inline | None = None,
     simple: bool = True,
     randint: RandomInt,
 ) -> Bound:
@@ -228,7 +228,7 @@ def _used(workflow: Workflow, values: Mapping[str, Any]) -> dict[str, Input]:
 
 
 def _by_input(
-    workflow: Workflow, given: Mapping[str, Any], main: Text | PayloadMedia | None
+    workflow: Workflow, given: Mapping[str, Any], main: Text | Inline | None
 ) -> dict[str, Any]:
     """Return a request's values by the inputs' own names."""
     declared = {spec.name: spec for spec in workflow.inputs}
@@ -249,12 +249,12 @@ def _by_input(
     return values
 
 
-def _main(workflow: Workflow, main: Text | PayloadMedia) -> Input:
+def _main(workflow: Workflow, main: Text | Inline) -> Input:
     """Find the input that a bare payload is meant for: the first of its kind."""
     wanted = "a text" if isinstance(main, Text) else "media"
     for spec in workflow.inputs:
         media = KINDS[spec.kind].media
-        if media if isinstance(main, PayloadMedia) else spec.kind == "text":
+        if media if isinstance(main, Inline) else spec.kind == "text":
             return spec
     raise InvalidInput(
         f"the payload is {wanted}, but the workflow has no input for it",
@@ -291,8 +291,8 @@ def _seed(spec: Input, randint: RandomInt) -> int:
 
 def _sources(spec: Input, value: Any) -> tuple[Source, ...]:
     """Read where a media input's bytes come from; a list is a batch, where the node takes one."""
-    if isinstance(value, PayloadMedia):
-        return (Inline(value.data, value.content_type),)
+    if isinstance(value, Inline):
+        return (value,)
     batch = KINDS[spec.kind].batch and spec.via == "media"
     values = value if isinstance(value, list) and batch else [value]
     if not 0 < len(values) <= MAX_BATCH:

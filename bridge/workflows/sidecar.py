@@ -16,8 +16,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from bridge.contract import targets
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Name
-from bridge.contract.requests import PayloadMedia, Text
+from bridge.contract.requests import Text
 from bridge.contract.sinks import Put, Webhook
+from bridge.contract.sources import Inline
 from bridge.text import as_utf8
 from bridge.workflows.graph import WorkflowError, unsendable
 
@@ -76,8 +77,8 @@ class PressRules(Struct, frozen=True, forbid_unknown_fields=True):
     ignore_payload: bool = False
 
     def resolve(
-        self, given: Mapping[str, Any], main: Text | PayloadMedia | None, *, simple: bool
-    ) -> tuple[Mapping[str, Any], Text | PayloadMedia | None, Mapping[str, Any]]:
+        self, given: Mapping[str, Any], main: Text | Inline | None, *, simple: bool
+    ) -> tuple[Mapping[str, Any], Text | Inline | None, Mapping[str, Any]]:
         """Return a request's inputs, its main input, and the inputs of a bare press if it is one.
 
         `simple`: it is a `run` request. Elsewhere nobody gives inputs by accident.

@@ -23,8 +23,9 @@ from bridge.contract.messages import (
     Status,
     Submit,
 )
-from bridge.contract.requests import PayloadMedia, Text
+from bridge.contract.requests import Text
 from bridge.contract.sets import FetchSet
+from bridge.contract.sources import Inline
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.floats(),
@@ -107,13 +108,13 @@ def test_bytes_are_the_main_media_input() -> None:
     properties = [("input.prompt", "x"), ("$preview", "true"), ("other", "y")]
     properties.append(("$output", '{"format": "jpeg", "max_width": 200}'))
     run = requests.decode_run("demo", "j", png, None, properties)
-    assert run.main == PayloadMedia(png, None)
+    assert run.main == Inline(png, None)
     assert run.submit.inputs == {"prompt": "x"}
     assert run.submit.preview
     assert (run.submit.output.format, run.submit.output.max_width) == ("jpeg", 200)
     assert run.submit.job_id == "j"
     typed = requests.decode_run("demo", None, b"GIF89a", "image/gif")
-    assert typed.main == PayloadMedia(b"GIF89a", "image/gif")
+    assert typed.main == Inline(b"GIF89a", "image/gif")
 
 
 @pytest.mark.parametrize(
@@ -337,7 +338,7 @@ def test_a_string_of_c_that_is_empty_takes_the_defaults() -> None:
 
 @pytest.mark.parametrize("payload", [b"\xff\xfe\x01\x00\x02\x00", b"\xff\xfb\x90\x00\0\0", b"\xff"])
 def test_bytes_that_only_begin_like_a_mark_stay_as_they_are(payload: bytes) -> None:
-    assert requests.decode_run("demo", None, payload).main == PayloadMedia(payload, None)
+    assert requests.decode_run("demo", None, payload).main == Inline(payload, None)
 
 
 TYPES = ["Image/PNG", "IMAGE/png; q=1", "Application/Octet-Stream"]
@@ -346,7 +347,7 @@ TYPES = ["Image/PNG", "IMAGE/png; q=1", "Application/Octet-Stream"]
 @pytest.mark.parametrize("content_type", TYPES)
 def test_a_content_type_is_read_in_any_case(content_type: str) -> None:
     run = requests.decode_run("demo", None, b"a text", content_type)
-    assert run.main == PayloadMedia(b"a text", content_type)
+    assert run.main == Inline(b"a text", content_type)
     announced = b'{"size": 5, "sha256": "' + b"0" * 64 + b'"}'
     assert requests.decode_begin_upload(announced, content_type) is None
 

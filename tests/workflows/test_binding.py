@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.contract.errors import BridgeError, InvalidInput
-from bridge.contract.requests import PayloadMedia, Text
+from bridge.contract.requests import Text
 from bridge.contract.sources import Inline, JobOutput, Upload, Url
 from bridge.workflows import binding
 from bridge.workflows.binding import Bound
@@ -26,7 +26,7 @@ PICTURE = {"base64": base64.b64encode(PNG).decode(), "content_type": "image/png"
 
 
 def bind(
-    document: dict[str, Any], given_: dict[str, Any], main: Text | PayloadMedia | None = None
+    document: dict[str, Any], given_: dict[str, Any], main: Text | Inline | None = None
 ) -> Bound:
     return binding.bind(workflow(document), given_, main=main, randint=lambda low, _: low + 42)
 
@@ -143,7 +143,7 @@ def test_media_of_comfyuis_own_nodes_is_put_in_by_its_uploaded_name() -> None:
 
 def test_a_bare_payload_is_the_first_input_of_its_kind() -> None:
     assert bind(NAMED, {"picture": PICTURE}, Text("a mill")).inputs["prompt"] == "a mill"
-    bound = bind(NAMED, {"prompt": "x"}, PayloadMedia(PNG))
+    bound = bind(NAMED, {"prompt": "x"}, Inline(PNG))
     assert bound.media[0].sources == (Inline(PNG),)
     text = {"5": {"class_type": "Text", "inputs": {"text": "a barn"}}}
     assert bind({**PLAIN, **text}, {}, Text("a mill")).inputs["prompt"] == "a mill"
@@ -268,7 +268,7 @@ def test_media_that_is_needed_is_required() -> None:
 
 def test_nothing_is_given_twice() -> None:
     with pytest.raises(InvalidInput, match="given twice"):
-        bind(NAMED, {"picture": PICTURE}, PayloadMedia(PNG))
+        bind(NAMED, {"picture": PICTURE}, Inline(PNG))
     without_text = {key: node for key, node in NAMED.items() if key != "1"}
     with pytest.raises(InvalidInput, match="no input for it"):
         bind(without_text, {"picture": PICTURE}, Text("x"))

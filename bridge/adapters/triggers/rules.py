@@ -26,7 +26,7 @@ from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.messages import Output, Submit, or_unset
 from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper
-from bridge.contract.requests import PayloadMedia
+from bridge.contract.sources import Inline
 from bridge.contract.topics import Topics, is_filter, matches
 from bridge.media import profile
 from bridge.text import one_line
@@ -155,7 +155,7 @@ def _template(value: Any, where: str) -> _Template:
             found = _compile(path, where)
             return lambda _, read: None if found is None else found(read)
         case {"payload": True, **rest} if not rest:
-            return lambda message, _: PayloadMedia(message.payload, message.content_type)
+            return lambda message, _: Inline(message.payload, message.content_type)
         case dict():
             parts = {key: _template(each, where) for key, each in value.items()}
             return lambda message, read: {key: part(message, read) for key, part in parts.items()}

@@ -12,7 +12,7 @@ from msgspec import UNSET
 from bridge.adapters.triggers.rules import Message, Rule
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import InvalidInput
-from bridge.contract.requests import PayloadMedia
+from bridge.contract.sources import Inline
 from bridge.contract.topics import Topics
 
 BUTTON = "zigbee2mqtt/button"
@@ -89,7 +89,7 @@ def test_inputs_are_constants_or_drawn_from_the_message() -> None:
         "strength": 0.5,
         "label": "person",
         "image": {"topic": "frigate/front/person/snapshot", "max_age_s": 10, "wait_s": 10},
-        "raw": PayloadMedia(json.dumps(EVENT).encode()),
+        "raw": Inline(json.dumps(EVENT).encode()),
         "several": [1, "new"],
     }
     assert found.job_id == "1607123955_4-mxk"
