@@ -180,7 +180,7 @@ async def test_a_cancel_follows_a_job_that_another_bridge_took_as_soon_as_it_was
         return PICTURE
 
     async with running_dispatcher(tmp_path, fetch=fetch) as dispatcher:
-        dispatcher.core._alone = False
+        dispatcher.core._life._alone = False
         journal, writing, written = dispatcher.journal, asyncio.Event(), asyncio.Event()
         released, asked = journal.released, asyncio.Event()
 

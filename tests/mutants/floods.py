@@ -97,9 +97,9 @@ FLOODS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="jobs-burnt-by-a-full-disk",
-        file="bridge/jobs/core/core.py",
-        old="        if event.no_room and entry.no_room < MAX_NO_ROOM:\n",
-        new="        if False:\n",
+        file="bridge/jobs/core/retry_policy.py",
+        old="    if event.no_room and entry.no_room < MAX_NO_ROOM:\n",
+        new="    if False:\n",
         guarantee="a full disk at a ComfyUI costs no job",
         tests=("tests/jobs/core/test_attempts.py",),
     ),

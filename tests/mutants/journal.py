@@ -96,9 +96,9 @@ JOURNAL: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="stopped-at-its-deadline-is-cancelled",
-        file="bridge/jobs/core/core.py",
-        old="            case StopReason.EXPIRE:\n",
-        new="            case StopReason.EXPIRE if False:\n",
+        file="bridge/jobs/core/retry_policy.py",
+        old="        case StopReason.EXPIRE:\n",
+        new="        case StopReason.EXPIRE if False:\n",
         guarantee="a job that begins just as its deadline stops it ends expired",
         tests=("tests/jobs/core/test_withdrawn.py",),
     ),

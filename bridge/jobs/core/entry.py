@@ -54,9 +54,9 @@ class Entry(Struct):
     `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
     may have it. `withdrawn` is how it ends without an attempt; `ending` leads to the
     outcome that is being written, and `run_s` is how long it ran. `gave_up`: it fails by a defect
-    of ours. `taken_for` is what the ComfyUI that it was taken from waits for; None if the operator
-    took it. `no_room` counts the attempts that a full disk at ComfyUI ended.
-    `reason` is why it returns to the queue.
+    of ours. `sent_back` is why its attempt is stopped, where it is to return to the queue.
+    `no_room` counts the attempts that a full disk at ComfyUI ended. `reason` is why it returns to
+    the queue.
     """
 
     job: Job
@@ -66,7 +66,7 @@ class Entry(Struct):
     adopt: bool = False
     pinned: str | None = None
     stop: StopReason | None = None
-    taken_for: str | None = None
+    sent_back: str | None = None
     withdrawn: Withdrawal | None = None
     ending: Transition | None = None
     run_s: float = 0.0

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 
+from msgspec import UNSET
+
+from bridge.contract.messages import JobStatus
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.pool import NEVER
 from bridge.jobs.job import Job
@@ -32,11 +35,13 @@ class Reasons:
         if self.due == NEVER:
             self.due = now + SETTLES_S
 
-    def will_publish(self, key: Key, reason: str | None, now: float) -> None:
-        """Note a status that is published: when its reason has passed, another has to follow."""
-        if reason is not None:
-            self._published[key] = reason
+    def status(self, job: Job, n: int, now: float) -> JobStatus:
+        """Return a status that is published: when its reason has passed, another has to follow."""
+        status = self._book.status(job, n)
+        if status.reason is not UNSET:
+            self._published[job.key] = status.reason
             self.look_soon(now)
+        return status
 
     def forget(self, key: Key) -> None:
         """Forget a job that left."""

@@ -6,8 +6,8 @@ import pytest
 
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.jobs.core import effects, events
-from bridge.jobs.core.core import MAX_NO_ROOM
 from bridge.jobs.core.pool import REST_FIRST_S, REST_LONGEST_S
+from bridge.jobs.core.retry_policy import MAX_NO_ROOM
 from bridge.jobs.queue import Key
 from tests.jobs.core.rig import LIMITS, Rig
 

@@ -35,7 +35,7 @@ def test_a_defect_while_jobs_are_given_out_costs_one_job_and_no_other(
 ) -> None:
     core = Rig("main", "other")
     first, second, third = (core.add(name) for name in ("j1", "j2", "j3"))
-    start = core._start
+    start = core._life._start
     broken = ZeroDivisionError()
 
     def fails(entry: Entry) -> None:
@@ -43,7 +43,7 @@ def test_a_defect_while_jobs_are_given_out_costs_one_job_and_no_other(
             raise broken
         start(entry)
 
-    monkeypatch.setattr(core, "_start", fails)
+    monkeypatch.setattr(core._life, "_start", fails)
     core.ready("main", "other")
     assert core.wanted(effects.ReportDefect) == [effects.ReportDefect(broken)]
     assert {each.key for each in core.wanted(effects.StartJob)} == {first, third}

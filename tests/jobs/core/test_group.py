@@ -45,6 +45,16 @@ def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: boo
     assert not core.book.is_busy
 
 
+def test_a_job_that_a_stopping_bridge_gives_back_says_so() -> None:
+    core = Rig("main", alone=False)
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Claimed(key, 0, "p1"))
+    core.tell(events.Draining())
+    core.tell(events.AttemptStopped(key, "p2"))
+    assert core.wanted(effects.Requeue)[-1].reason == "the bridge of main stops"
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [

@@ -146,7 +146,7 @@ def test_deadlines_of_jobs_that_have_ended_or_come_back_take_no_memory() -> None
         core.tell(events.Finished(key))
         core.tell(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
         core.tell(events.Requeued(again, number))
-    assert len(core._deadlines) < 300
+    assert len(core._life.deadlines) < 300
     core.tell(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
     core.clock = 1e9
     core.tell(events.Tick())
