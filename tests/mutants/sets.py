@@ -141,7 +141,7 @@ SETS: tuple[Mutant, ...] = (
         old="        await self._journal.sets.hold(record.key, kept)\n",
         new="",
         guarantee="what a set has collected is on disk before it is delivered",
-        tests=("tests/requests/test_set_collect.py",),
+        tests=("tests/requests/test_collected_outputs.py",),
     ),
     Mutant(
         name="letters-that-look-alike",
@@ -157,6 +157,6 @@ SETS: tuple[Mutant, ...] = (
         old="WHERE o.client = sets.client AND o.job_id = 'set/' || sets.set_id)",
         new="WHERE o.client = sets.client AND o.job_id = sets.set_id)",
         guarantee="a set's id is remembered as long as what it has collected is kept",
-        tests=("tests/requests/test_set_collect.py",),
+        tests=("tests/requests/test_collected_outputs.py",),
     ),
 )
