@@ -1,4 +1,4 @@
-"""What follows an attempt that did not succeed, by why it was stopped and how it ended."""
+"""The consequences of an attempt that did not succeed, by its stop and how it ended."""
 
 from __future__ import annotations
 
