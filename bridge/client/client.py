@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from weakref import WeakValueDictionary
 
-import msgspec
 from msgspec import UNSET, Raw
 
+from bridge.client import described
 from bridge.client.inputs import (
     Media,
     each_for_wire,
@@ -26,17 +25,10 @@ from bridge.client.inputs import (
 from bridge.client.job import Job
 from bridge.client.jobset import Set
 from bridge.client.outbox import RequestOutbox
+from bridge.client.posting import Posting
 from bridge.client.session import Connect, Session, connect_to
 from bridge.client.uploads import upload
-from bridge.contract.described import WorkflowsReport, pages
-from bridge.contract.errors import (
-    BadRequest,
-    BridgeError,
-    Busy,
-    InvalidInput,
-    QuotaExceeded,
-    UnknownWorkflow,
-)
+from bridge.contract.errors import BadRequest, InvalidInput
 from bridge.contract.expansion import of_job_id
 from bridge.contract.messages import (
     Accepted,
@@ -60,9 +52,7 @@ from bridge.contract.messages import (
     Status,
     Submit,
     UploadReport,
-    Workflows,
     encode,
-    or_none,
     or_unset,
 )
 from bridge.contract.retained import BridgeInfo, Definition
@@ -70,15 +60,7 @@ from bridge.contract.sets import SetAccepted
 from bridge.contract.sinks import Put, Webhook
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mqtt import Address, Incoming
-from bridge.retry import Backoff
 
-_log = logging.getLogger(__name__)
-
-# How soon a request that found no room is sent again, in seconds, and how seldom at last.
-_FIRST_AGAIN_S = 5.0
-_LAST_AGAIN_S = 300.0
-# A bridge that is there has answered by then.
-_DESCRIBED_S = 5.0
 # A request that expires at the broker is not to limit how long its job waits: the most there is.
 _LONGEST_WAIT_S = 31_536_000.0
 
@@ -120,8 +102,6 @@ class Client:
         self.name = client
         self.topics = Topics(base)
         address = url if isinstance(url, Address) else Address.parse(url, ca=ca, cert=cert, key=key)
-        self._outbox = None if outbox is None else RequestOutbox(outbox, f"{base}/{client}")
-        self._posting: dict[str, asyncio.Task[Accepted]] = {}
         self._uploading = asyncio.Lock()
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._sets: WeakValueDictionary[str, Set] = WeakValueDictionary()
@@ -133,16 +113,21 @@ class Client:
             on_gap=self._on_gap,
             retries=outbox is not None,
         )
+        self._posting: Posting | None = None
+        if outbox is not None:
+            kept = RequestOutbox(outbox, f"{base}/{client}")
+            self._posting = Posting(kept, self._session, self.job)
 
     async def __aenter__(self) -> Self:
         try:
-            left = {} if self._outbox is None else await self._outbox.open()
+            if self._posting is not None:
+                await self._posting.open()
             await self._session.__aenter__()
         except BaseException:
             await self._close_outbox()
             raise
-        for job_id, request in left.items():
-            self._post(msgspec.json.decode(request, type=Submit), job_id)
+        if self._posting is not None:
+            self._posting.resume()
         return self
 
     async def __aexit__(
@@ -151,17 +136,16 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for posting in self._posting.values():
-            posting.cancel()
-        await asyncio.gather(*self._posting.values(), return_exceptions=True)
+        if self._posting is not None:
+            await self._posting.stop()
         try:
             await self._session.__aexit__(kind, error, trace)
         finally:
             await self._close_outbox()
 
     async def _close_outbox(self) -> None:
-        if self._outbox is not None:
-            await self._outbox.close()
+        if self._posting is not None:
+            await self._posting.close()
 
     # Jobs.
 
@@ -207,9 +191,9 @@ class Client:
         Raises what the bridge refuses it for: UnknownWorkflow, InvalidInput, TooLarge, Busy,
         QuotaExceeded, Conflict, ...
         """
-        if not (wait or self._outbox):
+        if not (wait or self._posting):
             raise ValueError("wait=False needs an outbox")
-        if self._outbox and within_s is not None:
+        if self._posting and within_s is not None:
             raise ValueError("within_s is for a client without an outbox, which sends it anyway")
         if within_s is not None and start_within_s is None:
             start_within_s = _LONGEST_WAIT_S
@@ -233,15 +217,15 @@ class Client:
             output=output or Output(),
         )
         job = self.job(str(request.job_id))
-        if self._outbox is None:
+        if self._posting is None:
             accepted = await self._session.ask("submit", request, Accepted, within_s=within_s)
             job.accepted(accepted)
             return job
-        await self._outbox.add(job.id, encode(request))
-        if not wait:
-            self._post(request, job.id)
-            return job
-        job.accepted(await self._settled(request, job.id))
+        await self._posting.keep(request, job.id)
+        if wait:
+            job.accepted(await self._posting.settled(request, job.id))
+        else:
+            self._posting.post(request, job.id)
         return job
 
     async def dry_run(
@@ -359,66 +343,15 @@ class Client:
             report: UploadReport = await upload(self._session, media, name)
         return {"upload": report.upload}
 
-    def _post(self, request: Submit, job_id: str) -> None:
-        """Send what lies in the outbox for as long as it takes."""
-        job = self.job(job_id)
-        job.posted(or_none(request.workflow))
-        posting = asyncio.create_task(self._deliver(request, job), name=f"post {job_id}")
-        self._posting[job_id] = posting
-        posting.add_done_callback(lambda done: self._posted(job_id, done))
-
-    async def _deliver(self, request: Submit, job: Job) -> Accepted:
-        pause = Backoff(_FIRST_AGAIN_S, _LAST_AGAIN_S)
-        while True:
-            try:
-                accepted = await self._settled(request, job.id, retries=True)
-            except (Busy, QuotaExceeded) as error:
-                _log.info("job %s waits: %s", job.id, error)
-                await asyncio.sleep(pause.next())
-            except BridgeError as error:
-                job.refused(error)
-                raise
-            else:
-                job.accepted(accepted)
-                return accepted
-
-    async def _settled(self, request: Submit, job_id: str, *, retries: bool = False) -> Accepted:
-        """Submit a request, and delete it from the outbox once it is accepted or refused.
-
-        `retries`: that there is no room for it now is neither.
-        """
-        try:
-            accepted = await self._session.ask("submit", request, Accepted)
-        except BridgeError as error:
-            if not (retries and isinstance(error, Busy | QuotaExceeded)):
-                await self._outbox_of().remove(job_id)
-            raise
-        await self._outbox_of().remove(job_id)
-        return accepted
-
-    def _outbox_of(self) -> RequestOutbox:
-        if self._outbox is None:
-            raise RuntimeError("there is no outbox")
-        return self._outbox
-
-    def _posted(self, job_id: str, posting: asyncio.Task[Accepted]) -> None:
-        self._posting.pop(job_id, None)
-        error = None if posting.cancelled() else posting.exception()
-        if isinstance(error, BridgeError):
-            _log.warning("job %s was refused: %s", job_id, error)
-        elif error is not None:
-            # It stays in the outbox: the next program that opens it tries again.
-            _log.error("job %s was not sent: %s", job_id, error)
-
     async def flush(self) -> None:
         """Wait until the bridge has said yes or no to all that lies in the outbox."""
-        while self._posting:
-            await asyncio.wait(self._posting.values())
+        if self._posting is not None:
+            await self._posting.flush()
 
     @property
     def posting(self) -> list[str]:
         """The ids of jobs that are on their way from the outbox to the bridge."""
-        return list(self._posting)
+        return [] if self._posting is None else self._posting.job_ids
 
     def job(self, job_id: str) -> Job:
         """Return a job of this client by its id, to follow it or to collect what it gave.
@@ -505,59 +438,19 @@ class Client:
 
     async def workflows(self) -> dict[str, Definition]:
         """Return the definitions of all workflows by name."""
-        found = await self._session.retained([self.topics.workflow("+")])
-        definitions = [_definition(message) for message in found if message.payload]
-        if not definitions:
-            definitions = [each async for page in self._pages() for each in page.workflows]
-        return {each.name: each for each in sorted(definitions, key=lambda each: each.name)}
+        return await described.workflows(self._session, self.topics)
 
     async def workflow(self, name: str) -> Definition:
         """Return the definition of one workflow. Raises UnknownWorkflow."""
-        if not is_id(name):
-            raise UnknownWorkflow(f"a workflow's name is {ID_RULE}", workflow=name)
-        found = await self._session.retained([self.topics.workflow(name)])
-        if found and found[-1].payload:
-            return _definition(found[-1])
-        if not self._session.retains:
-            async for page in self._pages(name):
-                for definition in page.workflows:
-                    return definition
-        raise UnknownWorkflow(f"there is no workflow {name!r}", workflow=name)
+        return await described.workflow(self._session, self.topics, name)
 
     async def state(self) -> str | None:
         """Return `online` or `offline` as the bridge, or its will, says; None: there was none."""
-        found = await self._session.retained([self.topics.state])
-        if found:
-            return found[-1].payload.decode()
-        return "online" if await self.info() is not None else None
+        return await described.state(self._session, self.topics)
 
     async def info(self) -> BridgeInfo | None:
         """Return the bridge's description, with its limits; None: there was none."""
-        found = await self._session.retained([self.topics.info])
-        if found:
-            return msgspec.json.decode(found[-1].payload, type=BridgeInfo)
-        async for page in self._pages():
-            return or_none(page.info)
-        return None
-
-    def _pages(self, name: str | None = None) -> AsyncIterator[WorkflowsReport]:
-        """Ask the bridge for what it retains: this broker does not retain it, or does not say.
-
-        Yields nothing if no bridge answers, or one that does not know the verb. Raises
-        UnknownWorkflow for the name of a workflow that there is not.
-        """
-
-        async def ask(request: Workflows) -> WorkflowsReport | None:
-            if not self._session.may_be_online:
-                return None
-            try:
-                return await self._session.ask(
-                    "workflows", request, WorkflowsReport, within_s=_DESCRIBED_S
-                )
-            except (TimeoutError, BadRequest):
-                return None
-
-        return pages(ask, or_unset(name))
+        return await described.info(self._session, self.topics)
 
     def _on_message(self, message: Incoming) -> None:
         about = self.topics.job_of(message.topic)
@@ -585,7 +478,3 @@ class Client:
             job.on_gap()
         for each in list(self._sets.values()):
             each.on_gap()
-
-
-def _definition(message: Incoming) -> Definition:
-    return msgspec.json.decode(message.payload, type=Definition)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.client import Client, Unreachable
-from bridge.client import client as module
+from bridge.client import posting as module
 from bridge.client.outbox import RequestOutbox
 from bridge.contract.errors import InvalidInput
 from tests.client.fakebridge import Broker, FakeBridge, fake_bridge
@@ -127,3 +127,20 @@ async def test_a_broker_that_is_away_from_the_start_gets_it_when_it_is_there(
                 await fake.end("alice", fake.result("j1"))
                 assert (await job.outcome()).state == "succeeded"
     assert await left(path) == []
+
+
+async def test_a_job_that_was_handed_in_twice_is_on_its_way_until_both_requests_are_answered(
+    broker: Broker, fake: FakeBridge, path: Path
+) -> None:
+    async with Client(broker.url, "alice", outbox=path) as client:
+        for _ in range(2):
+            await client.submit("wf", job_id="j1", wait=False)
+        first, second = await fake.asked("submit"), await fake.asked("submit")
+        await fake.accept(first)
+        other = asyncio.create_task(client.submit("wf", job_id="j2"))
+        await fake.accept(await fake.asked("submit"))
+        await other  # answered after the first
+        assert client.posting == ["j1"]
+        await fake.accept(second, duplicate=True)
+        await client.flush()
+        assert client.posting == []
