@@ -93,6 +93,16 @@ async def test_a_zip_has_all_outputs_under_their_own_names_and_is_only_fetched(
         assert archive.read("0-2-.._evil.txt") == b"y"
 
 
+async def test_no_two_outputs_have_one_name_in_a_zip(stand: Stand) -> None:
+    names = ["x", "2-x", "x", "2-2-x", "y" * 200, "z" + "y" * 199]
+    gave = [(name, "text/plain", name.encode()) for name in names]
+    found = await run(stand, [gave], repeat=1, collect=["zip"])
+    (info,) = found.outputs or []
+    with zipfile.ZipFile(io.BytesIO(await fetched(stand, info))) as archive:
+        inside = [archive.read(name).decode() for name in dict.fromkeys(archive.namelist())]
+    assert inside == names
+
+
 async def test_what_is_no_image_is_left_out_and_named(stand: Stand) -> None:
     video: Gave = [("v.mp4", "video/mp4", b"v")]
     broken: Gave = [("b.png", "image/png", b"\x89PNG broken")]

@@ -346,8 +346,10 @@ def _names(
         if info is None:
             info = _described(row)
         own = _UNSAFE.sub("_", name or f"{info.name}.{extension_of(info)}")[-128:]
-        full = f"{row.index:0{width}}-{own}"
-        found[full if full not in found else f"{row.index:0{width}}-{row.output}-{own}"] = None
+        full, number = f"{row.index:0{width}}-{own}", row.output
+        while full in found:
+            full, number = f"{row.index:0{width}}-{number}-{own}", number + 1
+        found[full] = None
     return list(found)
 
 
