@@ -81,7 +81,7 @@ async def test_a_set_is_there_with_its_first_job_after_a_restart(
     await journal.close()
     again = Journal(where)
     await again.open()
-    (record,) = await again.sets.unfinished()
+    ((record, _),) = await again.sets.unfinished()
     assert (record.key, record.total, record.made, record.ended) == (KEY, 5, 1, False)
     assert record.envelope.transaction == "t"
     assert await again.sets.spec(KEY) == b"spec"
@@ -142,7 +142,8 @@ async def test_a_set_ends_once_and_not_before_its_jobs(journal: Journal) -> None
     await journal.sets.expand(KEY, 1, [job(1)], NOW)
     await ended(journal, 0)
     assert await journal.sets.counts(KEY) == {"queued": 1, "succeeded": 1}
-    assert await journal.sets.under_way(KEY) == [Key("alice", "s1-1")]
+    ((_, under_way),) = await journal.sets.unfinished()
+    assert under_way == [Key("alice", "s1-1")]
     assert await journal.sets.finish(KEY, result, NOW) is None  # one has not ended
     await ended(journal, 1)
     encoded = await journal.sets.finish(KEY, result, NOW)
@@ -270,7 +271,7 @@ async def sweep(journal: Journal) -> None:
 async def test_of_a_backup_no_set_goes_on(journal: Journal) -> None:
     await accepted(journal)
     await journal.mark_restored()
-    (record,) = await journal.sets.unfinished()
+    ((record, _),) = await journal.sets.unfinished()
     assert record.state == "cancelling"
 
 

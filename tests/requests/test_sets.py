@@ -17,6 +17,7 @@ from bridge.config import ClientRights
 from bridge.contract.errors import Expired
 from bridge.contract.messages import State, encode
 from bridge.contract.sets import SetResult
+from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Record
 from bridge.jobs.queue import Key
 from bridge.jobs.sets.driver import SetDriver
@@ -259,6 +260,36 @@ async def test_a_set_is_cancelled_as_one(stand: Stand) -> None:
     assert len(await jobs(stand, "s1")) == AHEAD
     assert (await stand.data("cancel", set_id="s1"))["state"] == "cancelled"
     assert (await stand.data("resume", set_id="s1"))["state"] == "cancelled"
+
+
+async def test_a_set_is_cancelled_though_the_database_is_away_for_a_moment(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bridge.jobs.sets.driver.RETRY_S", 0.0)
+    cancel, away = stand.dispatcher.cancel, [DatabaseError("away")]
+
+    async def cancelling(key: Key) -> State | None:
+        if away:
+            raise away.pop()
+        return await cancel(key)
+
+    monkeypatch.setattr(stand.dispatcher, "cancel", cancelling)
+    await asked(stand, repeat=2, set_id="s1")
+    await made(stand, "s1", 2)
+    await stand.data("cancel", set_id="s1")
+    found = await result(stand)
+    assert (found.state, found.counts.cancelled, away) == ("cancelled", 2, [])
+
+
+async def test_a_set_that_is_cancelled_while_all_sets_are_read_is_cancelled(
+    tmp_path: Path,
+) -> None:
+    async with standing(tmp_path) as stand:
+        await asked(stand, repeat=1, set_id="s1")
+        key = Key("alice", "s1")
+        await asyncio.gather(stand.driver._read_all(), stand.driver.enter(key, "cancelling"))
+        async with driving(stand):
+            assert (await result(stand)).state == "cancelled"
 
 
 async def test_a_set_that_is_paused_makes_no_jobs_until_it_is_resumed(stand: Stand) -> None:

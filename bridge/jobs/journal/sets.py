@@ -191,11 +191,21 @@ class Sets:
         row = await self._read(lambda db: db.execute(queries.SET_SPEC, key).fetchone())
         return None if row is None else row[0]
 
-    async def unfinished(self) -> list[SetRecord]:
-        """Every set without a result, in the order of acceptance."""
-        return await self._read(
-            lambda db: [_read(row) for row in db.execute(queries.UNFINISHED_SETS)]
-        )
+    async def unfinished(self) -> list[tuple[SetRecord, list[Key]]]:
+        """Every set without a result, in the order of acceptance, and its jobs under way.
+
+        Those were made and have not ended; they are in their order.
+        """
+
+        def work(db: Transaction) -> list[tuple[SetRecord, list[Key]]]:
+            records = [_read(row) for row in db.execute(queries.UNFINISHED_SETS)]
+            found = [(each, db.execute(queries.UNDER_WAY_OF_SET, each.key)) for each in records]
+            return [
+                (each, [Key(each.key.client, job_id) for (job_id,) in under_way])
+                for each, under_way in found
+            ]
+
+        return await self._read(work)
 
     async def jobs(self, key: Key) -> list[JobRow]:
         """The jobs of a set that were made, in their order."""
@@ -210,11 +220,6 @@ class Sets:
     async def results(self, key: Key) -> list[tuple[int, bytes]]:
         """Return the kept results of a set's jobs, by their places in it."""
         return await self._read(lambda db: list(db.execute(queries.RESULTS_OF_SET, key)))
-
-    async def under_way(self, key: Key) -> list[Key]:
-        """The jobs of a set that were made and have not ended, in their order."""
-        found = await self._read(lambda db: list(db.execute(queries.UNDER_WAY_OF_SET, key)))
-        return [Key(key.client, job_id) for (job_id,) in found]
 
     async def counts(self, key: Key) -> dict[State, int]:
         """Return the number of a set's jobs in each state, of those that were made."""

@@ -250,15 +250,17 @@ class SetDriver:
         """Read which sets there are, and which of their jobs are under way."""
         self._read, self._read_at = True, time.monotonic()
         found = await self._journal.sets.unfinished()
-        there = {record.key: record for record in found if record.key not in self._broken}
-        for key in self._live.keys() - there.keys():
+        # From here nothing is awaited: a set may be paused or cancelled meanwhile.
+        there = {record.key for record, _ in found} - self._broken
+        for key in self._live.keys() - there:
             self._drop(self._live[key])
-        for key, record in there.items():
-            under_way = await self._journal.sets.under_way(key)
-            live = self._live.setdefault(key, _Live(record, {}))
+        for record, under_way in found:
+            if record.key not in there:
+                continue
+            live = self._live.setdefault(record.key, _Live(record, {}))
             live.record = record
-            for job_key in list(live.under_way):
-                self._leave(live, job_key)
+            for job in list(live.under_way):
+                self._leave(live, job)
             for job in under_way:
                 self._enter(live, job)
             live.changed, live.cancelled = True, False
@@ -370,10 +372,10 @@ class SetDriver:
             self._pace.pop(client, None)
 
     async def _cancel_jobs(self, live: _Live) -> None:
-        live.cancelled = True
         for job in list(live.under_way):
             with suppress(BridgeError):
                 await self._dispatcher.cancel(job)
+        live.cancelled = True
 
     async def _finish(self, live: _Live) -> None:
         key, envelope = live.key, live.record.envelope
