@@ -136,6 +136,23 @@ SETS: tuple[Mutant, ...] = (
         tests=("tests/requests/test_set_collect.py",),
     ),
     Mutant(
+        name="two-of-one-name-in-a-zip",
+        file="bridge/jobs/sets/collect.py",
+        old="        while full in found:\n",
+        new="        if full in found:\n",
+        guarantee="a zip has every output, whatever the files are called",
+        tests=("tests/requests/test_set_collect.py::test_no_two_outputs_have_one_name_in_a_zip",),
+    ),
+    Mutant(
+        name="set-half-cancelled",
+        file="bridge/jobs/sets/driver.py",
+        old="        for job in list(live.under_way):\n            with suppress(BridgeError):\n",
+        new="        live.cancelled = True\n"
+        "        for job in list(live.under_way):\n            with suppress(BridgeError):\n",
+        guarantee="a set that is cancelled while the database is away is cancelled whole",
+        tests=("tests/requests/test_sets.py::test_a_set_is_cancelled_though_the_database_is_away",),
+    ),
+    Mutant(
         name="collected-and-not-held",
         file="bridge/jobs/sets/collect.py",
         old="        await self._journal.sets.hold(record.key, kept)\n",

@@ -262,7 +262,7 @@ async def test_a_set_is_cancelled_as_one(stand: Stand) -> None:
     assert (await stand.data("resume", set_id="s1"))["state"] == "cancelled"
 
 
-async def test_a_set_is_cancelled_though_the_database_is_away_for_a_moment(
+async def test_a_set_is_cancelled_though_the_database_is_away(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.jobs.sets.driver.RETRY_S", 0.0)
