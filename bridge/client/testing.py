@@ -136,7 +136,7 @@ class InMemoryBridge:
         self._begun: dict[tuple[str, str], tuple[int, bytearray]] = {}
         self._jobs: dict[tuple[str, str], _Job] = {}
         self._numbers: dict[str, int] = {}
-        self._connections: list[_Connection] = []
+        self._connections: list[_MemoryConnection] = []
         self.info = BridgeInfo(
             name="in memory",
             version=__version__,
@@ -155,9 +155,9 @@ class InMemoryBridge:
         return Client(address, name, base=self.topics.base, connect=self.connect, **options)
 
     @asynccontextmanager
-    async def connect(self, _client_id: str) -> AsyncIterator[_Connection]:
+    async def connect(self, _client_id: str) -> AsyncIterator[_MemoryConnection]:
         """Open a connection, as `Client` does by itself."""
-        connection = _Connection(self)
+        connection = _MemoryConnection(self)
         self._connections.append(connection)
         try:
             yield connection
@@ -462,7 +462,7 @@ class InMemoryBridge:
             connection.deliver(topic, payload, retain=False, **properties)
 
 
-class _Connection:
+class _MemoryConnection:
     """A connection as a session needs one; see `bridge.client.session.SessionConnection`."""
 
     packet_limit: int | None = None

@@ -100,7 +100,7 @@ class Install(msgspec.Struct, frozen=True):
     version: str
 
 
-class _Stamp(msgspec.Struct, frozen=True):
+class _InstallStamp(msgspec.Struct, frozen=True):
     """The content of install.json."""
 
     version: str
@@ -130,7 +130,7 @@ def find() -> Install | None:
     """Return the managed install if it is there and whole. Costs three small reads."""
     place = folder()
     try:
-        stamp = msgspec.json.decode((place / "install.json").read_bytes(), type=_Stamp)
+        stamp = msgspec.json.decode((place / "install.json").read_bytes(), type=_InstallStamp)
     except (OSError, msgspec.DecodeError):
         return None
     python = virtualenv.interpreter(place / "venv")
@@ -238,7 +238,7 @@ class _Building(Building):
 
     def _finish(self) -> None:
         base = os.path.realpath(virtualenv.interpreter(self.site / "venv"))
-        stamp = _Stamp(version=VERSION, interpreter=base)
+        stamp = _InstallStamp(version=VERSION, interpreter=base)
         (self.site / "install.json").write_bytes(msgspec.json.encode(stamp))
         self.finish()
 

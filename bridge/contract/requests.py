@@ -97,11 +97,11 @@ class Run(Struct, frozen=True):
     main: Text | Inline | None = None
 
 
-class _Transaction(Struct):
+class _TransactionOnly(Struct):
     transaction: Transaction | UnsetType = UNSET
 
 
-class _Named(Struct):
+class _SetName(Struct):
     set_id: Raw | UnsetType = UNSET
 
 
@@ -193,7 +193,7 @@ def transaction_of(payload: bytes, correlation_data: bytes | None) -> Transactio
     payload = as_utf8(payload)
     if payload.lstrip()[:1] == b"{":
         try:
-            found = msgspec.json.decode(payload, type=_Transaction).transaction
+            found = msgspec.json.decode(payload, type=_TransactionOnly).transaction
         except UNREADABLE:
             found = UNSET
         if found is not UNSET:
@@ -218,7 +218,7 @@ _JSON: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _OF_ANY_JSON = ("inputs", "prompt", "each", "grid")
 # Fields that are objects or lists of them, wherever they stand.
 _NOT_TEXT = ("output", "put", "webhook", "collect")
-_NAMED = msgspec.json.Decoder(_Named)
+_NAMED = msgspec.json.Decoder(_SetName)
 _BEGIN_UPLOAD = msgspec.json.Decoder(BeginUpload)
 _SCALAR: msgspec.json.Decoder[str | int | float] = msgspec.json.Decoder(str | int | float)
 _MEDIA_TYPES = ("image/", "audio/", "video/", "application/octet-stream")

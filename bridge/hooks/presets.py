@@ -148,22 +148,22 @@ def _check_topic(topic: str, where: str, base: str) -> None:
 # -- the programs ---------------------------------------------------------------------------------
 
 
-class _Named(Struct):
+class _LoadedModel(Struct):
     name: str = ""
     model: str = ""
 
 
 class _Loaded(Struct):
-    models: list[_Named] = []
+    models: list[_LoadedModel] = []
 
 
-class _Status(Struct):
+class _ModelStatus(Struct):
     value: str = ""
 
 
 class _LlamaModel(Struct):
     id: str
-    status: _Status | None = None
+    status: _ModelStatus | None = None
 
 
 class _LlamaModels(Struct):

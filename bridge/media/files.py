@@ -91,7 +91,7 @@ class Folder:
         # Nothing is deleted between being found and being renewed.
         self._renewing = threading.Lock()
         # What a file was like when it was compared with its name.
-        self._compared: OrderedDict[str, _Stamp] = OrderedDict()
+        self._compared: OrderedDict[str, _BlobStamp] = OrderedDict()
 
     def open(self) -> None:
         """Make the folder, and clear what a crash left half written."""
@@ -249,7 +249,7 @@ class Successor:
         self._old.close()
 
 
-class _Stamp(NamedTuple):
+class _BlobStamp(NamedTuple):
     """A file's identity, size and time: the same as long as nobody has written to it."""
 
     inode: int
@@ -257,8 +257,8 @@ class _Stamp(NamedTuple):
     modified_ns: int
 
 
-def _stamp(found: os.stat_result) -> _Stamp:
-    return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
+def _stamp(found: os.stat_result) -> _BlobStamp:
+    return _BlobStamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def whole(sha256: str, data: bytes) -> bytes:

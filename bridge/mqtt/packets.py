@@ -212,14 +212,14 @@ def read_publish(
 
     With `payload`, the body ends before it. Without `properties` it is one of MQTT 3.1.1.
     """
-    view = _Reader(body)
+    view = _PacketReader(body)
     qos = first_byte >> 1 & 3
     if qos > 1:
         # We never subscribe with more than QoS 1.
         raise Malformed(f"a message at QoS {qos}")
     topic = view.text()
     mid = view.integer(2) if qos else 0
-    found = view.properties() if properties else _Found()
+    found = view.properties() if properties else _Properties()
     return Incoming(
         topic=topic,
         payload=view.rest() if payload is None else payload,
@@ -273,7 +273,7 @@ class LargePublish:
 
     def _head_size(self) -> int | None:
         """Return the payload's offset; None if it is not known yet, or never."""
-        view = _Reader(self._head)
+        view = _PacketReader(self._head)
         try:
             view.binary()
             if self._first_byte >> 1 & 3:
@@ -366,7 +366,7 @@ class Puback(msgspec.Struct, frozen=True):
 
 def read_puback(body: bytes | bytearray) -> Puback:
     """Read a PUBACK packet: what follows its length. Raises Malformed."""
-    view = _Reader(body)
+    view = _PacketReader(body)
     mid = view.integer(2)
     if not view.left:
         return Puback(mid)
@@ -374,7 +374,7 @@ def read_puback(body: bytes | bytearray) -> Puback:
     return Puback(mid, code, view.properties().reason if view.left else None)
 
 
-class _Found(msgspec.Struct):
+class _Properties(msgspec.Struct):
     """The properties of one packet as they are being read."""
 
     content_type: str | None = None
@@ -386,7 +386,7 @@ class _Found(msgspec.Struct):
     subscription_ids: list[int] = []
 
 
-class _Reader:
+class _PacketReader:
     """Takes a packet's body apart from front to back, copying only what it returns."""
 
     def __init__(self, body: bytes | bytearray) -> None:
@@ -427,8 +427,8 @@ class _Reader:
     def rest(self) -> bytes:
         return bytes(self._take(self.left))
 
-    def properties(self) -> _Found:
-        found = _Found()
+    def properties(self) -> _Properties:
+        found = _Properties()
         length = self.varint()
         end = self._at + length
         while self._at < end:
@@ -437,7 +437,7 @@ class _Reader:
             raise Malformed("properties longer than announced")
         return found
 
-    def _property(self, found: _Found) -> None:
+    def _property(self, found: _Properties) -> None:
         match self.varint():
             case _Property.PAYLOAD_FORMAT:
                 self.integer(1)

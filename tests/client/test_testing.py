@@ -196,7 +196,7 @@ async def test_media_go_as_base64_or_by_upload(
 async def test_media_are_uploaded_where_the_broker_takes_small_packets(
     bridge: InMemoryBridge, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bridge.client.testing._Connection.packet_limit", 16_000)
+    monkeypatch.setattr("bridge.client.testing._MemoryConnection.packet_limit", 16_000)
     await client.submit("wf", image=b"x" * 1000, job_id="small")
     await client.submit("wf", image=b"y" * 3000, job_id="large")
     small, large = (each.inputs["image"] for each in bridge.submitted)

@@ -24,11 +24,11 @@ _TEMPLATE = (
 )
 
 
-class _Known(Struct, frozen=True):
+class _ReleaseKnown(Struct, frozen=True):
     release: ComfyUIRelease | UnsetType = UNSET
 
 
-_decode = msgspec.json.Decoder(_Known).decode
+_decode = msgspec.json.Decoder(_ReleaseKnown).decode
 
 
 def is_updated(state: bytes) -> bool:

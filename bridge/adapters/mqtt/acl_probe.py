@@ -68,13 +68,13 @@ async def isolation(bridge: Address, client: Address | None, topics: Topics) -> 
         client = replace(bridge, username=None, password=None, cert=None, key=None)
     try:
         async with Connection(bridge) as ours, Connection(client) as theirs:
-            return await _Trial(ours, theirs, topics, client.username).result()
+            return await _IsolationTrial(ours, theirs, topics, client.username).result()
     except MqttError as error:
         log.debug("cannot test whether the broker isolates clients: %s", error)
         return "unknown"
 
 
-class _Trial:
+class _IsolationTrial:
     """The topics that a client reaches in its own tree and in another client's."""
 
     def __init__(

@@ -165,7 +165,7 @@ class _Client:
             del self._ended[next(iter(self._ended))]
 
 
-class _Head(Struct):
+class _JobHead(Struct):
     """The fields of a message about a job that matter here."""
 
     n: Annotated[int, Meta(ge=0, lt=2**53)] | UnsetType = UNSET
@@ -173,7 +173,7 @@ class _Head(Struct):
     type: Raw | UnsetType = UNSET
 
 
-_HEAD: Final = msgspec.json.Decoder(_Head)
+_HEAD: Final = msgspec.json.Decoder(_JobHead)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, Raw])
 
 

@@ -90,7 +90,7 @@ class Replay:
             await asyncio.sleep(_AGAIN_S)
 
 
-class _Head(Struct):
+class _ErrorHead(Struct):
     """The one field of an error that matters here."""
 
     code: str = ""
@@ -100,7 +100,7 @@ def _passes(reply: Reply) -> bool:
     """Return whether asking again may help."""
     error = bytes(b"" if reply.error is UNSET else reply.error)
     try:
-        code = msgspec.json.decode(error, type=_Head).code
+        code = msgspec.json.decode(error, type=_ErrorHead).code
     except msgspec.MsgspecError:
         code = ""
     if code in ("busy", "quota_exceeded"):

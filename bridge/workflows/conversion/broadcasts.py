@@ -102,7 +102,7 @@ def broadcast(graph: LiveGraph, budget: Budget, *, is_root: bool) -> None:
     for node in graph.nodes.values():
         if not node.inactive and (_sends(node) or node.type == SEED):
             budget.spend(1 + len(graph.nodes))
-            senders += _Sending(graph, node).senders()
+            senders += _SendingNode(graph, node).senders()
     if not senders:
         return
     found: list[tuple[LiveNode, InputSlot, _Sender]] = []
@@ -162,7 +162,7 @@ def _takes(node: LiveNode, slot: InputSlot, *, is_root: bool) -> bool:
     return is_root and any(each.name == slot.name for each in node.source.inputs)
 
 
-class _Sending:
+class _SendingNode:
     """One node that sends."""
 
     def __init__(self, graph: LiveGraph, node: LiveNode) -> None:

@@ -66,7 +66,7 @@ class Pattern:
         """Raise InvalidPattern or UnknownPattern for what cannot be used."""
         if len(source) > MAX_PATTERN:
             raise UnknownPattern(f"it is longer than {MAX_PATTERN} characters")
-        reader = _Reader(source)
+        reader = _PatternReader(source)
         self._program = reader.alternatives(0)
         if not reader.at_end:
             raise InvalidPattern("a ) without its (")
@@ -132,7 +132,7 @@ def _is_space(char: str) -> bool:
 _CLASSES: Final[dict[str, _Test]] = {"d": _is_digit, "w": _is_word, "s": _is_space}
 
 
-class _Reader:
+class _PatternReader:
     """Reads an expression from left to right; each method returns the program of what it read."""
 
     def __init__(self, source: str) -> None:

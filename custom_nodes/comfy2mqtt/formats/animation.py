@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class _AnimationFormat:
     """`tick_ms`: the smallest step of time that the file can hold, in milliseconds."""
 
     content_type: str
@@ -26,9 +26,9 @@ class _Format:
 
 
 FORMATS = {
-    "WebP": _Format("image/webp", "WEBP", 1),
-    "GIF": _Format("image/gif", "GIF", 10),
-    "APNG": _Format("image/apng", "PNG", 1),
+    "WebP": _AnimationFormat("image/webp", "WEBP", 1),
+    "GIF": _AnimationFormat("image/gif", "GIF", 10),
+    "APNG": _AnimationFormat("image/apng", "PNG", 1),
 }
 # The shortest time that a GIF can show a picture for.
 MAX_FPS = 100.0

@@ -51,7 +51,7 @@ class Audio(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class _AudioFormat:
     """A lossless format has an encoder for each bit depth, any other has the one called "".
 
     `rates`: the sample rates that it knows, in Hz; none: any. `most_bit_rate`: bit/s a channel.
@@ -65,15 +65,15 @@ class _Format:
 
 
 FORMATS = {
-    "FLAC": _Format("audio/flac", "flac", {"16": "flac", "24": "flac"}),
-    "WAV": _Format("audio/wav", "wav", {"16": "pcm_s16le", "24": "pcm_s24le"}),
-    "MP3": _Format(
+    "FLAC": _AudioFormat("audio/flac", "flac", {"16": "flac", "24": "flac"}),
+    "WAV": _AudioFormat("audio/wav", "wav", {"16": "pcm_s16le", "24": "pcm_s24le"}),
+    "MP3": _AudioFormat(
         "audio/mpeg",
         "mp3",
         {"": "libmp3lame"},
         rates=(8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
     ),
-    "Opus": _Format(
+    "Opus": _AudioFormat(
         "audio/ogg",
         "ogg",
         {"": "libopus"},

@@ -42,7 +42,7 @@ _LONGEST_FRAME = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class _VideoFormat:
     """A kind of file, and the encoders for what goes into it.
 
     `worst` and `best`: the picture encoder's own scale. `carries`: codecs, by FFmpeg's names, that
@@ -61,7 +61,7 @@ class _Format:
 
 
 FORMATS = {
-    "MP4": _Format(
+    "MP4": _VideoFormat(
         content_type="video/mp4",
         muxer="mp4",
         encoder="libx264",
@@ -72,7 +72,7 @@ FORMATS = {
         audio_rates=(8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000),
         carries=frozenset({"h264", "aac", "mp3"}),
     ),
-    "WebM": _Format(
+    "WebM": _VideoFormat(
         content_type="video/webm",
         muxer="webm",
         encoder="libvpx-vp9",
@@ -135,7 +135,7 @@ def encode(
 
 def _add_video(
     container: OutputContainer,
-    film: _Format,
+    film: _VideoFormat,
     size: tuple[int, int],
     frame_rate: Fraction,
     quality: int,
@@ -151,7 +151,7 @@ def _add_video(
     return video
 
 
-def _add_sound(container: OutputContainer, film: _Format, sound: Sound) -> av.AudioStream:
+def _add_sound(container: OutputContainer, film: _VideoFormat, sound: Sound) -> av.AudioStream:
     channels = len(sound.waveform)
     track = add_track(container, film.audio_encoder, channels, sound.rate, film.audio_rates)
     track.bit_rate = _AUDIO_BIT_RATE

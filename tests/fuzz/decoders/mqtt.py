@@ -160,8 +160,18 @@ TARGETS = {
         {
             "bridge.mqtt.packets": (
                 *("read_publish", "read_puback", "LargePublish.extend", "LargePublish.read"),
-                *("LargePublish._head_size", "_Reader._take", "_Reader.varint", "_Reader.text"),
-                *("_Reader.properties", "_Reader._property", "Splitter.feed", "_length_after"),
+                *(
+                    "LargePublish._head_size",
+                    "_PacketReader._take",
+                    "_PacketReader.varint",
+                    "_PacketReader.text",
+                ),
+                *(
+                    "_PacketReader.properties",
+                    "_PacketReader._property",
+                    "Splitter.feed",
+                    "_length_after",
+                ),
             )
         },
     ),
