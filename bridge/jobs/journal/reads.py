@@ -7,10 +7,10 @@ from typing import get_args
 
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import State
-from bridge.jobs.backlog import Backlog
+from bridge.jobs.backlog import Backlog, backlog
 from bridge.jobs.database import Transaction
 from bridge.jobs.job import Job, Plan
-from bridge.jobs.journal import backlog, queries, touched
+from bridge.jobs.journal import queries, rows, touched
 from bridge.jobs.journal.base import Base, any_of
 from bridge.jobs.journal.rows import KeptUpload, Record, Stored, decode_plan
 from bridge.jobs.queue import Key
@@ -34,7 +34,18 @@ class Reads(Base):
 
     async def backlog(self) -> Backlog:
         """Return the work that has not ended, whichever bridge of the group has it."""
-        return await self._read(lambda db: backlog.read(db, shared=self.shared))
+
+        def work(db: Transaction) -> Backlog:
+            counts = [
+                (workflow, rows.read_needs(needs), state, count)
+                for workflow, needs, state, count in db.execute(queries.BACKLOG)
+            ]
+            run_s = dict(db.execute(queries.ESTIMATES))
+            # Alone there is no table of members, of which those that live count.
+            members = db.execute(queries.HOW_MANY_MEMBERS).fetchone()[0] if self.shared else 1
+            return backlog(counts, run_s, members)
+
+        return await self._read(work)
 
     async def plan(self, key: Key) -> Plan:
         """Return the plan to run a job by; kept as long as its result. Raises UnknownJob."""

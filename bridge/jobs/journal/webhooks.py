@@ -49,13 +49,12 @@ class NewHooks(Struct, frozen=True):
     at: str
     now: float
 
-    def write(self, db: Transaction, result: bytes) -> bool:
-        """Write them down, in the transaction of the result; True if there are some."""
+    def write(self, db: Transaction, result: bytes) -> None:
+        """Write them down, in the transaction of the result."""
         for message_id, hook in zip(self.ids, self.hooks, strict=True):
             body = _body(self.type, self.at, self.key.client, result)
             values = (message_id, *self.key, hook.url, int(hook.own), body, self.now)
             db.execute(queries.INSERT_WEBHOOK, (*values, self.key.client, MOST_OF_CLIENT))
-        return bool(self.ids)
 
 
 def new(

@@ -11,7 +11,6 @@ from bridge.media.extents.reader import Extent, Reader
 _PNG = b"\x89PNG\r\n\x1a\n"
 _GIF_IMAGE, _GIF_EXTENSION = 0x2C, 0x21
 _GIF_TABLE = 0x80
-_WEBP_ANIMATED = 0x02
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_SHORT = 256, 257, 3
 _ICO_SIDE = 256
 _WINDOW = 16 * 1024
