@@ -12,13 +12,13 @@ from bridge.adapters.homeassistant.job_updates import JobUpdatePublisher
 from bridge.adapters.homeassistant.withdrawal import DiscoveryWithdrawal
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.retained_images import retained_images
 from bridge.config import Config
 from bridge.contract.topics import HomeAssistantTopics, Topics
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
 from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
-from bridge.service.images import retained_images
 from bridge.workflows.library import Library
 
 
@@ -72,12 +72,11 @@ class HomeAssistantParts:
             tree=tree,
             inputs=Inputs(journal.kept, config.folder / "homeassistant" / "inputs.json"),
             images=retained_images(
-                config,
-                journal,
+                config.folder / "homeassistant",
+                journal.kept if config.journal else None,
+                "homeassistant image",
                 publisher,
                 lambda name: tree.state(name, "image"),
-                folder="homeassistant",
-                kind="homeassistant image",
             ),
             journal=journal,
             files=files,

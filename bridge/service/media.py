@@ -7,6 +7,7 @@ from msgspec import UNSET
 from bridge.adapters.displays import Displays
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.adapters.mqtt.retained_images import retained_images
 from bridge.config import Config
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.sources import Url
@@ -20,7 +21,6 @@ from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
 from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions, setting
-from bridge.service.images import retained_images
 from bridge.service.public_urls import Links
 
 
@@ -72,7 +72,11 @@ class MediaParts:
         self.displays = Displays(
             config.display,
             images=retained_images(
-                config, journal, publisher, topics.display_image, folder="displays", kind="display"
+                config.folder / "displays",
+                journal.kept if config.journal else None,
+                "display",
+                publisher,
+                topics.display_image,
             ),
             publisher=publisher,
             topics=topics,

@@ -1,4 +1,4 @@
-"""Makes the parts of sets."""
+"""Makes the parts of sets, and runs what drives them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.adapters.mqtt.sets import SetExtension
 from bridge.config import Config
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import SizeTrial
@@ -21,6 +21,21 @@ from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
 from bridge.requests.sets import SetRequests
 from bridge.workflows.library import Library
+
+
+class SetExtension(Extension):
+    """Drives sets while the bridge runs."""
+
+    def __init__(self, driver: SetDriver) -> None:
+        self._driver = driver
+
+    async def start(self) -> None:
+        """Delete what an earlier run left half made."""
+        await self._driver.open()
+
+    async def run(self) -> None:
+        """Make the jobs of sets and end sets, until cancelled."""
+        await self._driver.run()
 
 
 class SetParts(Struct, frozen=True):

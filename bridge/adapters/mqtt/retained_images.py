@@ -183,3 +183,12 @@ class SharedImages(RetainedImages):
         while (kept := await self.get(name)) is not None and kept != published:
             self._publish(name, kept)
             published = kept
+
+
+def retained_images(
+    folder: Path, kept: Kept | None, kind: str, publisher: Publisher, topic: Callable[[str], str]
+) -> RetainedImages:
+    """Make the store of one kind of image: in the journal of a group, or else in a folder."""
+    if kept is None:
+        return RetainedImages(folder, publisher, topic)
+    return SharedImages(kept, kind, publisher, topic)
