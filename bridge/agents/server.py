@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -93,7 +93,8 @@ class Agents:
     ) -> types.ListToolsResult:
         definitions = await self._client.workflows()
         offered = [each for each in definitions.values() if tools.is_offered(each)]
-        found = [_tool(tools.tool_of(each)) for each in offered if await self._may_use(each.name)]
+        await self._learn_rights([each.name for each in offered])
+        found = [_tool(tools.tool_of(each)) for each in offered if self._may_use(each.name)]
         return types.ListToolsResult(tools=found)
 
     async def _call(
@@ -111,23 +112,30 @@ class Agents:
         except BridgeError as error:
             return _failure(tools.problem(error))
 
-    async def _may_use(self, name: str) -> bool:
-        """True if this client may run a workflow, as the bridge says: asked now and then."""
-        known = self._may.get(name)
-        now = time.monotonic()
-        if known is not None and known[0] > now:
-            return known[1]
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await self._client.dry_run(name)
-        except Forbidden:
-            may = False
-        except (BridgeError, TimeoutError):
-            may = True  # something else is wrong: a required input that is not given
-        else:
+    def _may_use(self, name: str) -> bool:
+        """False if the bridge said that this client may not run a workflow."""
+        return self._may.get(name, (0.0, True))[1]
+
+    async def _learn_rights(self, names: Sequence[str]) -> None:
+        """Ask the bridge which workflows this client may run, unless it has just said so.
+
+        One that does not answer is not asked for the next ones: each call would take as long.
+        """
+        for name in names:
+            now = time.monotonic()
+            if name in self._may and self._may[name][0] > now:
+                continue
             may = True
-        self._may[name] = (now + RIGHTS_S, may)
-        return may
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await self._client.dry_run(name)
+            except TimeoutError:
+                return
+            except Forbidden:
+                may = False
+            except BridgeError:
+                pass  # something else is wrong: a required input that is not given
+            self._may[name] = (now + RIGHTS_S, may)
 
     # Inputs that are missing.
 

@@ -52,6 +52,23 @@ async def test_a_tool_is_each_workflow_that_runs_and_that_the_client_may_use(
     assert bridge.submitted == []
 
 
+async def test_a_bridge_that_does_not_answer_is_asked_once_for_all_rights(
+    bridge: InMemoryBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def never(name: str) -> None:
+        asked.append(name)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("bridge.agents.server.ANSWER_S", 0.0)
+    async with bridge.client("agent") as client:
+        monkeypatch.setattr(client, "dry_run", never)
+        async with mcp.Client(Agents(client).server) as found:
+            offered = (await found.list_tools()).tools
+    assert ({each.name for each in offered}, len(asked)) == ({"demo", "secret"}, 1)
+
+
 async def test_a_call_runs_a_job_and_gives_its_picture(bridge: InMemoryBridge) -> None:
     async with agent(bridge) as found:
         result = await found.call_tool("demo", {"prompt": "a fox", "steps": 3})

@@ -26,8 +26,8 @@ SETS: tuple[Mutant, ...] = (
     Mutant(
         name="forbidden-tools",
         file="bridge/agents/server.py",
-        old="        except Forbidden:\n            may = False",
-        new="        except Forbidden:\n            may = True",
+        old="            except Forbidden:\n                may = False",
+        new="            except Forbidden:\n                may = True",
         guarantee="an agent is offered what its client may use",
         tests=("tests/agents/test_server.py",),
     ),
