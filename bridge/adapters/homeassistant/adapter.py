@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,16 +21,16 @@ from msgspec.structs import replace
 
 from bridge.adapters.homeassistant import discovery
 from bridge.adapters.homeassistant.board import Board
-from bridge.adapters.homeassistant.device_state import ACTIVE, REFUSED, DeviceState, Done
+from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.job_updates import CLIENT, JobUpdateFilter, read_job_update
+from bridge.adapters.homeassistant.job_updates import CLIENT, GroupJobs
 from bridge.adapters.homeassistant.releases import is_updated
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
-from bridge.contract.errors import Error, UnknownJob
+from bridge.contract.errors import Error
 from bridge.contract.messages import (
     Accepted,
     JobStatus,
@@ -37,7 +38,6 @@ from bridge.contract.messages import (
     OutputInfo,
     Progress,
     Result,
-    State,
     Submit,
     or_none,
 )
@@ -45,9 +45,8 @@ from bridge.contract.retained import Definition
 from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import RUN, HomeAssistantTopics, Topics, matches
 from bridge.jobs.database import DatabaseError, Fenced
-from bridge.jobs.durable import until_on_disk
 from bridge.jobs.job import Envelope, Job
-from bridge.jobs.journal import Journal, Record
+from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.media.files import Files, read_kept
 from bridge.media.profile import Profile
@@ -65,8 +64,6 @@ _BORN = b"online"
 SURPRISES = 4
 # In a group: how often unfinished jobs are looked up, in seconds, as updates may be lost.
 _LOOK_S = 10.0
-# More jobs of one client than ever wait.
-_MOST = 100_000
 # An image for a dashboard; Home Assistant's own broker takes 2 MB at a time.
 _MAX_IMAGE_BYTES = 1024 * 1024
 
@@ -111,7 +108,6 @@ class HomeAssistant(Extension):
         self._bridge = bridge
         self._alone = leads is None
         self._leads = leads or (lambda: True)
-        self._updates = JobUpdateFilter()
         self._choices = choices
         self._topics = topics
         self._tree = tree
@@ -123,7 +119,10 @@ class HomeAssistant(Extension):
         self._transcoder = transcoder
         self._board = Board(publisher, topics, tree, self._leads)
         self._devices: dict[str, _Device] = {}
-        self._device_states: dict[str, DeviceState] = {}
+        self._states: defaultdict[str, DeviceState] = defaultdict(DeviceState)
+        self._group_jobs = GroupJobs(
+            journal, self._states, show=self._show, show_result=self._show_result
+        )
         self._work: asyncio.Queue[_Work] = asyncio.Queue()
 
     async def start(self) -> None:
@@ -132,7 +131,7 @@ class HomeAssistant(Extension):
         self.set_instances(self._bridge.instances)
         for job in await self._journal.unfinished() if self._alone else ():
             if job.key.client == CLIENT:
-                self._device_state(job.workflow).add(job.key.job_id, job.state)
+                self._states[job.workflow].add(job.key.job_id, job.state)
 
     async def run(self) -> None:
         """Publish images and answer births, until cancelled."""
@@ -224,7 +223,7 @@ class HomeAssistant(Extension):
         elif (of_comfyui := self._topics.public_of(incoming.topic)) is not None:
             self._note_released(*of_comfyui, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
-            await self._take_job_update(*of, incoming.payload)
+            await self._group_jobs.take(*of, incoming.payload)
 
     def _note_released(self, what: str, name: str | None, payload: bytes) -> None:
         """Note whether another bridge looks for the releases of one of its ComfyUIs."""
@@ -237,96 +236,36 @@ class HomeAssistant(Extension):
 
     # The jobs of several bridges.
 
-    async def _take_job_update(self, name: str, job_id: str, payload: bytes) -> None:
-        """Take a bridge's update of a job."""
-        update = read_job_update(payload)
-        if update is None:
-            return
-        if update.ended:
-            await self._ended(job_id)
-            return
-        state = self._device_state(name)
-        if update.status is not UNSET and self._updates.is_newer(job_id, update.status.n):
-            state.status(update.status)
-        elif update.progress is not UNSET and self._updates.is_running(job_id):
-            state.progress(update.progress)
-        self._show(name)
-
-    async def _ended(self, job_id: str) -> None:
-        """Show how a job ended, once."""
-        try:
-            record = await until_on_disk(lambda: self._journal.get(Key(CLIENT, job_id)))
-        except UnknownJob:
-            return
-        if record.ended and self._updates.ends(job_id):
-            result = _result(record)
-            self._end(record, result)
-            if result is None:
-                self._show(record.job.workflow)
-            else:
-                await self._show_result(result)
-
-    def _end(self, record: Record, result: Result | None) -> None:
-        job, error = record.job, None if result is None else or_none(result.error)
-        self._device_state(job.workflow).ended(
-            job.key.job_id, job.state, None if error is None else error.message
-        )
-
     async def _recall(self) -> None:
         """Know what the bridge that took the requests before knew. Raises DatabaseError."""
         await self._inputs.read()
-        ended = await self._journal.last_ended(CLIENT)
-        active = await self._journal.page(CLIENT, after=0, limit=_MOST, states=ACTIVE)
-        # The ends of which a dead bridge may not have published an update.
-        orphans = await self._journal.unpublished(self._journal.clock.now(), orphans=True)
-        before, self._device_states = self._device_states, {}
-        for record in ended:
-            self._end(record, _result(record))
-        for job, n in ((record.job, record.n) for record in active):
-            if self._updates.is_running(job.key.job_id):
-                # Updates may have come meanwhile.
-                newer = self._updates.is_newer(job.key.job_id, n)
-                known = None if newer else _states(before, job.workflow).get(job.key.job_id)
-                self._device_state(job.workflow).add(job.key.job_id, known or job.state)
+        perhaps_ended = await self._group_jobs.recall()
         for name, device in self._devices.items():
             self._show(name)
             for field in device.fields.values():
                 self._show_input(name, field)
-        for each in orphans:
-            if each.key.client == CLIENT and not each.of_set:
-                self._later(partial(self._ended, each.key.job_id))
+        for job_id in perhaps_ended:
+            self._later(partial(self._group_jobs.ended, job_id))
 
     async def _look_at_jobs(self) -> None:
         """See now and then whether jobs have ended without an update."""
         while True:
             await asyncio.sleep(_LOOK_S)
             if self._leads():
-                await _guarded(self._look_once)
-
-    async def _look_once(self) -> None:
-        jobs = [each for state in self._device_states.values() for each in state.jobs]
-        there = await self._journal.standings([Key(CLIENT, job_id) for job_id in jobs])
-        for record in there:
-            if record.ended:
-                await self._ended(record.job.key.job_id)
-        known = {record.job.key.job_id for record in there}
-        for gone in set(jobs) - known:
-            for name, state in self._device_states.items():
-                state.forget(gone)
-                self._show(name)
+                await _guarded(self._group_jobs.look)
 
     # As a listener of jobs; of several bridges' jobs see `job_updates`.
 
     def status(self, job: Job, status: JobStatus) -> None:
         """Show a job's state."""
         if job.key.client == CLIENT:
-            self._device_state(job.workflow).status(status)
+            self._states[job.workflow].status(status)
             self._show(job.workflow)
 
     def progress(self, job: Job, progress: Progress) -> None:
         """Show how far a job is."""
         if job.key.client == CLIENT:
-            self._device_state(job.workflow).progress(progress)
+            self._states[job.workflow].progress(progress)
             self._show(job.workflow)
 
     def preview(self, job: Job, content_type: str, data: bytes | memoryview) -> None:
@@ -344,7 +283,7 @@ class HomeAssistant(Extension):
         if key.client == CLIENT:
             ended = msgspec.json.decode(result, type=Result)
             error = or_none(ended.error)
-            self._device_state(ended.workflow).ended(
+            self._states[ended.workflow].ended(
                 ended.job_id, ended.state, None if error is None else error.message
             )
             self._later(lambda: self._show_result(ended))
@@ -421,15 +360,12 @@ class HomeAssistant(Extension):
     # States.
 
     def _refused(self, name: str, message: str) -> None:
-        self._device_state(name).refused(message)
+        self._states[name].refused(message)
         self._show(name)
-
-    def _device_state(self, name: str) -> DeviceState:
-        return self._device_states.setdefault(name, DeviceState())
 
     def _show(self, name: str) -> None:
         if name in self._devices:
-            for what, state in self._device_state(name).shown().items():
+            for what, state in self._states[name].shown().items():
                 self._board.set(self._tree.state(name, what), state.encode())
 
     def _show_input(
@@ -515,15 +451,6 @@ async def _guarded(work: _Work) -> None:
         raise
     except Exception:
         log.exception("Home Assistant: a message was not handled: defect in the bridge")
-
-
-def _states(states: Mapping[str, DeviceState], workflow: str) -> dict[str, State]:
-    return states[workflow].jobs if workflow in states else {}
-
-
-def _result(record: Record) -> Result | None:
-    """Return how a job ended; None if that is kept no longer."""
-    return None if record.result is None else msgspec.json.decode(record.result, type=Result)
 
 
 def _done(event_type: str, error: Error | None, job_id: str | None = None) -> Done:

@@ -179,9 +179,23 @@ async def test_an_end_without_an_update_is_found(
     await leader.hear(broker)
     assert shown(broker, "queue") == b"2"
     await finished(journal)
-    await leader.made._look_once()
+    await leader.made._group_jobs.look()
     assert done(broker) == ["j1"]
     assert (shown(broker, "state"), shown(broker, "queue")) == (b"queued", b"1")
+    assert len(leader.made._group_jobs._updates) == 1  # of what is gone nothing is kept
+
+
+async def test_of_jobs_that_ended_meanwhile_nothing_is_kept_by_who_takes_over_again(
+    two: tuple[Bridge, Bridge], journal: Journal, broker: Broker
+) -> None:
+    leader, _ = two
+    await accepted(journal)
+    leader.publisher.status(job(), status("running", 5))
+    await leader.hear(broker)
+    await finished(journal)  # another bridge heard of it
+    await leader.made.connected(cast("Any", None))
+    assert (shown(broker, "state"), shown(broker, "queue")) == (b"succeeded", b"0")
+    assert len(leader.made._group_jobs._updates) == 0
 
 
 def test_updates_come_by_the_connection_that_takes_requests(tmp_path: Path) -> None:
