@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -49,6 +49,38 @@ async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
             async with asyncio.timeout(timeout_s):
                 await event.wait()
     return event.is_set()
+
+
+class Watched(Generic[T]):
+    """A value, and those who wait for another one. For the event loop's thread only."""
+
+    def __init__(self, value: T) -> None:
+        self.present = value
+        self._waiting: dict[asyncio.Future[None], Callable[[T], bool]] = {}
+
+    def set(self, value: T) -> None:
+        """Make this the present value, and wake those who wait for it."""
+        if value == self.present:
+            return
+        self.present = value
+        for waiting, condition in self._waiting.items():
+            if not waiting.done() and condition(value):
+                waiting.set_result(None)
+
+    async def until(self, condition: Callable[[T], bool]) -> T:
+        """Wait until the value meets a condition, and return it; values in between are skipped.
+
+        `condition` is called at each change, by the code that makes it, and must not raise: of
+        those who wait few need to be woken for most changes.
+        """
+        while not condition(self.present):
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting[waiting] = condition
+            try:
+                await waiting
+            finally:
+                del self._waiting[waiting]
+        return self.present
 
 
 def succeeded(done: asyncio.Future[Any]) -> bool:

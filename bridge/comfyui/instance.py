@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from bridge.aio import first
+from bridge.aio import Watched, first
 from bridge.comfyui import state as lifecycle
 from bridge.comfyui.cleanup import Cleanup
 from bridge.comfyui.client import ComfyClient, PageLink
@@ -65,38 +65,6 @@ _LEAST_ROOM = 16 * 1024 * 1024
 _BY_ITSELF = frozenset({"exited", "crashed", "host_out_of_memory", "worker_dead", "frozen", "hung"})
 
 
-class StateBoard:
-    """The present state, and those who wait for another one. For the event loop's thread only."""
-
-    def __init__(self, state: InstanceState) -> None:
-        self.present = state
-        self._waiting: dict[asyncio.Future[None], Condition] = {}
-
-    def set(self, state: InstanceState) -> None:
-        """Make this the present state, and wake those who wait for it."""
-        if state == self.present:
-            return
-        self.present = state
-        for waiting, condition in self._waiting.items():
-            if not waiting.done() and condition(state):
-                waiting.set_result(None)
-
-    async def until(self, condition: Condition) -> InstanceState:
-        """Wait until the state meets a condition, and return it; states in between are skipped.
-
-        `condition` is called at each change, by the code that makes it: a ComfyUI becomes busy and
-        ready with each job, and few of those who wait need to be woken for that.
-        """
-        while not condition(self.present):
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting[waiting] = condition
-            try:
-                await waiting
-            finally:
-                del self._waiting[waiting]
-        return self.present
-
-
 class Instance:
     """`folder` holds what a supervised ComfyUI writes; `max_frame` bounds one message, in bytes.
 
@@ -120,7 +88,7 @@ class Instance:
         self._folder = folder
         self._max_frame = max_frame
         self._lifecycle = Lifecycle(time.time())
-        self._board = StateBoard(self._lifecycle.state)
+        self._watched = Watched(self._lifecycle.state)
         self._session: ComfySession | None = None
         self._supervisor: Supervisor | None = None
         # Fails with why a supervised one that is there has to be killed.
@@ -132,7 +100,7 @@ class Instance:
     @property
     def state(self) -> InstanceState:
         """The state now."""
-        return self._board.present
+        return self._watched.present
 
     async def changed(self, seen: InstanceState | None = None) -> InstanceState:
         """Wait until the state is not `seen` (by default the present one), and return it.
@@ -140,14 +108,14 @@ class Instance:
         States in between are skipped. Cancelling it changes nothing.
         """
         known = self.state if seen is None else seen
-        return await self._board.until(lambda state: state != known)
+        return await self._watched.until(lambda state: state != known)
 
     async def until(self, condition: Condition) -> InstanceState:
         """Wait until the state meets a condition, and return it; it must be quick, and not raise.
 
         Cancelling it changes nothing.
         """
-        return await self._board.until(condition)
+        return await self._watched.until(condition)
 
     async def ready(self) -> None:
         """Wait until prompts can be submitted."""
@@ -323,7 +291,7 @@ class Instance:
     # -- life -----------------------------------------------------------------------------------
 
     def _handle(self, event: LifecycleEvent) -> None:
-        self._board.set(self._lifecycle.handle(event, time.time()))
+        self._watched.set(self._lifecycle.handle(event, time.time()))
 
     async def run(self) -> None:
         """Supervise or attach, until cancelled."""

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.comfyui.instance import StateBoard
 from bridge.comfyui.state import (
     TABLE,
     Closing,
@@ -164,73 +161,6 @@ def test_one_that_is_to_stop_gets_no_prompts_until_it_is_another_process() -> No
     assert not after(Starting(), UP, Closing()).usable
     assert not after(Starting(), UP, Closing(), AWAY, UP).usable
     assert after(Starting(), UP, Closing(), Stopped(), Starting(), Connected(None, "two")).usable
-
-
-# -- waiting ------------------------------------------------------------------------------------
-
-states = [InstanceState(state="ready", since=since) for since in range(3)]
-
-
-@pytest.fixture
-def board() -> StateBoard:
-    return StateBoard(states[0])
-
-
-async def changed(board: StateBoard) -> InstanceState:
-    return await board.until(lambda state: state != states[0])
-
-
-async def test_a_change_wakes_all_who_wait(board: StateBoard) -> None:
-    waiting = [asyncio.create_task(changed(board)) for _ in range(2)]
-    asyncio.get_running_loop().call_soon(board.set, states[1])
-    assert [await one for one in waiting] == [states[1]] * 2
-
-
-async def test_one_who_gives_up_does_not_disturb_the_others(board: StateBoard) -> None:
-    impatient, patient = (asyncio.create_task(changed(board)) for _ in range(2))
-    asyncio.get_running_loop().call_soon(impatient.cancel)
-    await asyncio.gather(impatient, return_exceptions=True)
-    board.set(states[1])
-    assert await patient == states[1]
-
-
-async def test_a_change_that_was_missed_is_returned_at_once(board: StateBoard) -> None:
-    for state in states[1:]:
-        board.set(state)
-    assert await changed(board) == states[2]
-
-
-async def test_no_difference_wakes_nobody(board: StateBoard) -> None:
-    waiting = asyncio.create_task(changed(board))
-    board.set(InstanceState(state="ready", since=0))
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert not waiting.done()
-    waiting.cancel()
-
-
-async def test_a_change_that_concerns_nobody_wakes_nobody(board: StateBoard) -> None:
-    waiting = asyncio.create_task(board.until(lambda state: state.since == 2))
-    await asyncio.sleep(0)
-    board.set(states[1])
-    assert not any(future.done() for future in board._waiting)
-    board.set(states[2])
-    assert await waiting == states[2]
-    assert not board._waiting
-
-
-async def test_one_who_waits_is_not_told_of_a_state_that_was_over_at_once(
-    board: StateBoard,
-) -> None:
-    waiting = asyncio.create_task(board.until(lambda state: state == states[1]))
-    await asyncio.sleep(0)
-    board.set(states[1])
-    board.set(states[2])
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert not waiting.done()
-    board.set(states[1])
-    assert await waiting == states[1]
 
 
 def test_that_it_is_not_guarded_lasts_until_it_is_started_again() -> None:

@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.aio import Watched
 from bridge.comfyui.errors import ComfyUIUnreachable
-from bridge.comfyui.instance import Condition, StateBoard
+from bridge.comfyui.instance import Condition
 from bridge.comfyui.state import InstanceState, StateName
 from bridge.contract.retained import Definition
 from bridge.contract.topics import Topics
@@ -53,7 +54,7 @@ class ComfyUI:
         self.name = name
         self.asked = 0
         self.answers = list(answers)
-        self.board = StateBoard(InstanceState(state="stopped", since=0.0))
+        self.board = Watched(InstanceState(state="stopped", since=0.0))
 
     @property
     def client(self) -> Any:
