@@ -3,14 +3,16 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sqlite3
 import tarfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from bridge.contract.numbering import Numbered
 from bridge.jobs.job import KeptOutput
-from bridge.jobs.journal import Journal
+from bridge.jobs.journal import Journal, backup
 from bridge.jobs.journal.backup import KEYS, LINK_KEY, BackupError, back_up, unpack
 from bridge.jobs.journal.sequence import RESTORED_ABOVE
 from bridge.jobs.queue import Key
@@ -71,6 +73,33 @@ async def test_a_backup_of_a_journal_in_use_can_be_put_in_place_elsewhere(tmp_pa
     assert await accepted(restored, "new", client="newcomer") > RESTORED_ABOVE
     await restored.backup_reported()
     assert not await restored.restored()
+    await restored.close()
+
+
+async def test_what_a_bridge_deletes_meanwhile_is_not_in_its_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = await filled(tmp_path / "data")
+    snapshot = backup._snapshot
+
+    def then_swept(path: Path, target: Path) -> tuple[int, list[str]]:
+        found = snapshot(path, target)
+        with closing(sqlite3.connect(path)) as swept:
+            swept.execute("DELETE FROM outputs")
+            swept.execute("DELETE FROM blobs")
+            swept.commit()
+        (tmp_path / "data" / "blobs" / SHA256).unlink()
+        return found
+
+    monkeypatch.setattr(backup, "_snapshot", then_swept)
+    report = back_up(tmp_path / "data", tmp_path / "backup.tar")
+    await journal.close()
+    assert (report.jobs, report.blobs, report.size) == (2, 0, 0)
+    assert unpack(tmp_path / "backup.tar", tmp_path / "new") == report
+    restored = Journal(tmp_path / "new" / "journal.db")
+    await restored.open()
+    assert (await restored.get(Key("alice", "j1"))).ended
+    assert await restored.output(Key("alice", "j1"), 0) is None
     await restored.close()
 
 

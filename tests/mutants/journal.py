@@ -7,6 +7,14 @@ from tests.mutants.mutant import Mutant
 JOURNAL: tuple[Mutant, ...] = (
     # The journal.
     Mutant(
+        name="a-sweep-fails-a-backup",
+        file="bridge/jobs/journal/backup.py",
+        old="    except FileNotFoundError:\n        return None\n",
+        new="    except IndexError:\n        return None\n",
+        guarantee="a backup can be made while the bridge deletes old outputs",
+        tests=("tests/jobs/test_backup.py",),
+    ),
+    Mutant(
         name="second-outcome",
         file="bridge/jobs/journal/queries.py",
         old='AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)"""',

@@ -9,6 +9,7 @@ backup was made is `lost`, since what became of it afterwards is not in there.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -17,7 +18,7 @@ import shutil
 import sqlite3
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
@@ -75,19 +76,16 @@ def back_up(
         with tempfile.TemporaryDirectory(prefix="comfy2mqtt-backup-") as temporary:
             snapshot = Path(temporary) / JOURNAL
             jobs, blobs = _snapshot(folder / JOURNAL, snapshot)
-            size = 0
             with (
                 replacing(target, mode=PRIVATE) as file,
                 tarfile.open(fileobj=file, mode="w") as tar,
             ):
+                sizes = {each: _add_blob(tar, folder / BLOBS / each) for each in blobs}
+                here = [size for size in sizes.values() if size is not None]
+                if not bucket:
+                    gone = [folder / BLOBS / each for each in blobs if sizes[each] is None]
+                    _forget_swept(gone, folder / JOURNAL, snapshot)
                 tar.add(snapshot, JOURNAL)
-                here = [
-                    sha256 for sha256 in blobs if not bucket or (folder / BLOBS / sha256).exists()
-                ]
-                for sha256 in here:
-                    path = folder / BLOBS / sha256
-                    tar.add(path, f"{BLOBS}/{sha256}")
-                    size += path.stat().st_size
                 if bucket:
                     entry = tarfile.TarInfo(ELSEWHERE)
                     entry.size = len(bucket.encode())
@@ -96,7 +94,8 @@ def back_up(
                     tar.add(path, name)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
         raise BackupError(f"{target}: {error}") from error
-    elsewhere = len(blobs) - len(here)
+    elsewhere = len(blobs) - len(here) if bucket else 0
+    size = sum(here)
     return BackupReport(jobs, len(here), size, tuple(found), elsewhere=elsewhere, bucket=bucket)
 
 
@@ -133,11 +132,45 @@ def _snapshot(journal: Path, target: Path) -> tuple[int, list[str]]:
     if not journal.is_file():
         raise BackupError(f"{journal}: there is no journal; is this the bridge's folder (data)?")
     with (
-        closing(sqlite3.connect(journal.absolute().as_uri() + "?mode=ro", uri=True)) as source,
+        closing(_opened_to_read(journal)) as source,
         closing(sqlite3.connect(target)) as copy,
     ):
         source.backup(copy)
         return _counted(copy)
+
+
+def _add_blob(tar: tarfile.TarFile, path: Path) -> int | None:
+    """Add a blob; returns its size in bytes, None if it is not there."""
+    try:
+        with path.open("rb") as file:
+            entry = tar.gettarinfo(arcname=f"{BLOBS}/{path.name}", fileobj=file)
+            tar.addfile(entry, file)
+    except FileNotFoundError:
+        return None
+    return entry.size
+
+
+def _forget_swept(gone: Sequence[Path], journal: Path, snapshot: Path) -> None:
+    """Take blobs out of a snapshot that the bridge has deleted since.
+
+    Raises FileNotFoundError for one that its journal still names.
+    """
+    if not gone:
+        return
+    with closing(_opened_to_read(journal)) as present:
+        named = set(_counted(present)[1])
+    for path in gone:
+        if path.name in named:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    with closing(sqlite3.connect(snapshot)) as copy:
+        for table in ("outputs", "media", "uploads", "blobs"):
+            statement = f"DELETE FROM {table} WHERE sha256 = ?"  # noqa: S608 - ours
+            copy.executemany(statement, [(path.name,) for path in gone])
+        copy.commit()
+
+
+def _opened_to_read(journal: Path) -> sqlite3.Connection:
+    return sqlite3.connect(journal.absolute().as_uri() + "?mode=ro", uri=True)
 
 
 def _counted(journal: sqlite3.Connection) -> tuple[int, list[str]]:
