@@ -8,12 +8,13 @@ this socket. Shapes are those of ComfyUI's `server.py`, `execution.py` and `prot
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import msgspec
+
+from bridge.contract.reading import strict_json
 
 PREVIEW = 1
 PREVIEW_WITH_METADATA = 4
@@ -223,19 +224,11 @@ def _text(message: str) -> TextFrame | None:
     except msgspec.ValidationError:
         return None
     except msgspec.DecodeError:
-        # Python's json writes NaN and Infinity, which are not JSON: a failing node's inputs may
-        # hold them, and that error must not be lost.
+        # Python's json writes what others do not read: a failing node's inputs may hold it, and
+        # that error must not be lost.
         envelope = _envelope.decode(strict_json(message))
     decoder = _TEXT_TYPES.get(envelope.type)
     return decoder.decode(envelope.data) if decoder is not None else None
-
-
-def strict_json(text: str | bytes) -> bytes:
-    """Return Python's idea of JSON as JSON: NaN and infinities become null.
-
-    Raises ValueError (json.JSONDecodeError is one) or RecursionError.
-    """
-    return msgspec.json.encode(json.loads(text, parse_constant=lambda _: None))
 
 
 def _binary(message: bytes | bytearray) -> PreviewImage | OutputBytes | None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from bridge.comfyui import events, frames
+from bridge.contract.reading import strict_json
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class _Entry(msgspec.Struct, frozen=True):
 
 
 class LenientDecoder(Generic[T]):
-    """A typed JSON decoder that also reads what Python's json writes: NaN and Infinity."""
+    """A typed JSON decoder that also reads what Python's json writes, by `strict_json`."""
 
     def __init__(self, kind: type[T]) -> None:
         self._decoder = msgspec.json.Decoder(kind)
@@ -77,7 +78,7 @@ class LenientDecoder(Generic[T]):
             raise
         except msgspec.DecodeError:
             try:
-                body = frames.strict_json(body)
+                body = strict_json(body)
             except (ValueError, RecursionError) as error:
                 raise msgspec.DecodeError(str(error)) from error
             return self._decoder.decode(body)

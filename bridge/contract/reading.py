@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +38,23 @@ def decoded(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struc
         raise BadRequest("the JSON is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the payload is not valid JSON: {error}") from None
+
+
+def strict_json(text: str | bytes) -> bytes:
+    """Return Python's idea of JSON as JSON that anybody reads.
+
+    NaN and infinities become null. Halves of surrogate pairs, by which Python names a file whose
+    name is not UTF-8, and JavaScript a text that was cut within an emoji, become `?`.
+
+    Raises ValueError (json.JSONDecodeError is one) or RecursionError.
+    """
+    value = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
+    return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 def is_deeper(value: Any, most: int) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from bridge.contract.reading import UNREADABLE, strict_json
 from bridge.workflows.replacements import Replacements
 
 Section: TypeAlias = Literal["required", "optional", "hidden"]
@@ -44,8 +45,6 @@ _CREDENTIALS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 _NO_OPTIONS: Mapping[str, Any] = {}
 
 _CLASSES = msgspec.json.Decoder(dict[str, msgspec.Raw])
-# What decoding JSON raises.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class ObjectInfoError(ValueError):
@@ -320,12 +319,7 @@ class ObjectInfo:
         The classes of `no_outputs` are no output nodes, whatever `data` says. Raises
         ObjectInfoError if it is no JSON object.
         """
-        try:
-            raw = _CLASSES.decode(data)
-        except msgspec.ValidationError as error:
-            raise ObjectInfoError("expected an object of node classes by name") from error
-        except _UNREADABLE as error:
-            raise ObjectInfoError(f"no JSON: {error}") from error
+        raw = _classes(data)
         known = Undecoded(raw)
         for name in no_outputs:
             found = _decoded(known, name)
@@ -390,17 +384,31 @@ class ObjectInfo:
             yield _decoded(self._raw, name)
 
 
+def _classes(data: bytes | str) -> dict[str, msgspec.Raw]:
+    try:
+        try:
+            return _CLASSES.decode(data)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            return _CLASSES.decode(strict_json(data))
+    except msgspec.ValidationError as error:
+        raise ObjectInfoError("expected an object of node classes by name") from error
+    except (*UNREADABLE, ValueError) as error:
+        raise ObjectInfoError(f"no JSON: {error}") from error
+
+
 def _decoded(raw: Mapping[str, Any], name: str) -> Any:
     try:
         return raw.get(name)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 
 def _node_class(name: str, raw: Mapping[str, Any]) -> NodeClass:
     try:
         return _read_class(name, raw[name])
-    except (TypeError, ValueError, AttributeError, *_UNREADABLE) as error:
+    except (TypeError, ValueError, AttributeError, *UNREADABLE) as error:
         raise ObjectInfoError(str(error) or "cannot be read", class_type=name) from error
 
 

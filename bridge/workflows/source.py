@@ -6,7 +6,6 @@ ComfyUI saved, which carries both. Pure: bytes in, and what ComfyUI says of its 
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection
@@ -16,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from bridge.contract.reading import DEEPEST, is_deeper
+from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper, strict_json
 from bridge.text import as_utf8
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.binding import FOLDER, PREFIX
@@ -97,7 +96,10 @@ def document_of(data: bytes) -> Any:
         line = data.count(b"\n", 0, error.start) + 1
         raise WorkflowError("not valid JSON: not UTF-8", line=line) from None
     except msgspec.DecodeError as error:
-        raise _bad_json(data, error) from None
+        try:
+            return msgspec.json.decode(strict_json(data))
+        except (ValueError, *UNREADABLE):
+            raise _bad_json(data, error) from None
 
 
 def drawing_of(document: Any) -> Any:
@@ -187,10 +189,8 @@ def _from_picture(data: bytes) -> Any:
     for key in ("prompt", "workflow"):
         if key in found:
             try:
-                # ComfyUI writes Python's JSON, with NaN where a node is never the same; msgspec
-                # makes sure that the rest, too, is JSON that can be sent.
-                loose = json.loads(found[key], parse_constant=lambda _: None)
-                document = msgspec.json.decode(msgspec.json.encode(loose))
+                # ComfyUI writes Python's JSON, with NaN where a node is never the same.
+                document = msgspec.json.decode(strict_json(found[key]))
             except (ValueError, RecursionError, msgspec.MsgspecError):
                 continue
             if isinstance(document, dict) and document:

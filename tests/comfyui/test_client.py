@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -21,6 +23,7 @@ from bridge.comfyui.errors import (
     ReplyTooLarge,
     UnexpectedAnswer,
 )
+from bridge.workflows.objectinfo import ObjectInfo
 from tests.support.answering import answering, saying
 from tests.support.comfyui import Server, image, new_id, our_output, saved
 
@@ -56,6 +59,23 @@ async def test_the_server_tells_of_itself(client: ComfyClient) -> None:
     assert "SaveImage" in json.loads(await client.object_info())
     # An older server does not know the route.
     assert (await client.node_replacements())[:1] in (b"", b"{")
+
+
+@pytest.fixture
+def odd_file(comfyui: Server) -> Iterator[None]:
+    """A file of ComfyUI's input folder whose name is not UTF-8."""
+    odd = Path(os.fsdecode(os.fsencode(comfyui.folder / "input") + b"/m\xfcller.png"))
+    odd.write_bytes(PNG)
+    yield
+    odd.unlink()
+
+
+@pytest.mark.comfyui
+@pytest.mark.usefixtures("odd_file")
+async def test_a_file_whose_name_is_not_utf_8_hides_no_node_class(client: ComfyClient) -> None:
+    loads = ObjectInfo.decode(await client.object_info()).get("LoadImage")
+    assert loads is not None
+    assert "m?ller.png" in (loads.inputs[0].choices or ())
 
 
 @pytest.mark.comfyui

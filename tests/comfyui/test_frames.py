@@ -203,6 +203,14 @@ def test_a_failure_whose_inputs_are_not_json_is_not_lost() -> None:
     assert frame == frames.ExecutionFault("p", "3", "KSampler", "ValueError", "cfg", ("a", "b"))
 
 
+def test_what_names_a_file_whose_name_is_not_utf_8_is_not_lost() -> None:
+    fault = decode(text("execution_error", prompt_id="p", exception_message="no \udcff.png"))
+    assert fault == frames.ExecutionFault("p", exception_message="no ?.png")
+    output = {"text": ["cut within an emoji: \ud83d"]}
+    done = decode(text("executed", prompt_id="p", node="1", output=output))
+    assert done == frames.NodeExecuted("p", "1", output={"text": ["cut within an emoji: ?"]})
+
+
 @pytest.mark.parametrize(
     "message",
     [

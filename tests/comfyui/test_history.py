@@ -75,6 +75,14 @@ def test_an_error_without_a_message_is_a_failure() -> None:
     assert isinstance(read.end, events.Failed)
 
 
+def test_texts_that_are_cut_within_an_emoji_hide_nobodys_prompts() -> None:
+    prompt = [1, "p", {"1": {"class_type": "X", "inputs": {"text": "\ud83d"}}}, {}, []]
+    queue = read_queue(json.dumps({"queue_running": [prompt], "queue_pending": []}).encode())
+    assert queue.running == ("p",)
+    read = read_history(json.dumps({"p": {"prompt": prompt, "outputs": {}}}).encode(), "p")
+    assert read is not None
+
+
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"p": {}}', b'{"p": NaN}', b"{NaN"])
 def test_what_is_no_history_raises_one_kind_of_error(body: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):

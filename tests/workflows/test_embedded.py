@@ -84,7 +84,7 @@ def test_a_saved_webp_has_them_in_its_exif_data() -> None:
 
 def test_what_ran_is_taken_rather_than_the_drawing() -> None:
     assert source.document_of(saved_png()) == json.loads(PROMPT)
-    for unfit in ("{broken", "[]", '{"1": "\\ud800"}', "[" * 100_000):
+    for unfit in ("{broken", "[]", "[" * 100_000):
         info = PngInfo()
         info.add_text("prompt", unfit)
         info.add_text("workflow", DRAWING)

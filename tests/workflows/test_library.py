@@ -129,6 +129,14 @@ async def test_a_file_at_which_the_bridge_itself_fails_harms_no_other(
     assert [record.exc_info is not None for record in caplog.records] == [True, True]
 
 
+async def test_a_text_that_was_cut_within_an_emoji_breaks_no_file(shelf: Shelf) -> None:
+    titled = json.loads(json.dumps(PLAIN))
+    next(iter(titled.values()))["_meta"] = {"title": "a boat \ud83d"}
+    shelf.put("cut.json", json.dumps(titled))
+    await shelf.library.open()
+    assert list(shelf.library.workflows) == ["cut"]
+
+
 @pytest.mark.parametrize("depth", [301, 960, 975, 985])
 async def test_a_file_that_is_nested_deeply_is_broken_whatever_reads_it(
     shelf: Shelf, depth: int

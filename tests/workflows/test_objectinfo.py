@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from typing import Any
 
@@ -223,6 +224,19 @@ def test_a_class_that_cannot_be_read_leaves_the_others_usable() -> None:
 def test_a_body_that_is_no_object_of_classes_is_refused(body: bytes) -> None:
     with pytest.raises(ObjectInfoError):
         ObjectInfo.decode(body)
+
+
+def test_a_file_whose_name_is_not_utf_8_leaves_all_classes_usable() -> None:
+    # As ComfyUI lists it; and the number of a class that has no limit.
+    listed = {"input": {"required": {"image": [["a.png", "\udcff.png"], {}]}}}
+    endless = {"input": {"required": {"it": ["FLOAT", {"min": 0, "max": float("inf")}]}}}
+    info = ObjectInfo.decode(json.dumps({"Loads": listed, "Endless": endless}))
+
+    loads, it = info.get("Loads"), info.get("Endless")
+    assert loads is not None
+    assert loads.inputs[0].choices == ("a.png", "?.png")
+    assert it is not None
+    assert (it.inputs[0].minimum, it.inputs[0].maximum) == (0, None)
 
 
 def test_a_class_whose_json_is_no_text_leaves_the_others_usable() -> None:
