@@ -152,6 +152,7 @@ def plain_problem(problem: str) -> str:
     problem = _UNKNOWN.sub(r"unknown field '\1'", _MISSING.sub(r"'\1' is missing", problem))
     problem = _EXPECTED.sub(lambda found: _expected(found["kinds"]), problem)
     problem = re.sub(r" of length >= 1$", " of at least 1 character", problem)
+    problem = re.sub(r" of length >= (\d+)$", r" of at least \1 characters", problem)
     problem = re.sub(r" of length <= (\d+)$", r" of at most \1 characters", problem)
     for sign, words in _BOUNDS.items():
         problem = re.sub(rf" {sign} (-?[0-9]+)(?:\.0\b)?", rf" {words} \1", problem)

@@ -77,6 +77,7 @@ def test_files_are_named_without_their_folders(text: str, shown: str | None) -> 
         ("Expected `float` > 0.0", "expected a number above 0"),
         ("Expected `str | null`, got `array`", "expected text"),
         ("Expected `str` of length >= 1", "expected text of at least 1 character"),
+        ("Expected `str` of length >= 8", "expected text of at least 8 characters"),
         ("Expected `bool`, got `str` - at `$.a`", "a: expected true or false"),
         ("Expected `object`, got `array`", "expected an object"),
         ("Expected `array`, got `str` - at `$[...].workflows`", "workflows: expected a list"),

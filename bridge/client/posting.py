@@ -10,9 +10,9 @@ import msgspec
 
 from bridge.client.job import Job
 from bridge.client.outbox import RequestOutbox
-from bridge.client.session import Session
+from bridge.client.session import Session, encoded
 from bridge.contract.errors import BridgeError, Busy, QuotaExceeded
-from bridge.contract.messages import Accepted, Submit, encode, or_none
+from bridge.contract.messages import Accepted, Submit, or_none
 from bridge.retry import Backoff
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Posting:
 
     async def keep(self, request: Submit, job_id: str) -> None:
         """Write a request down: when this returns it is on disk. Raises OSError."""
-        await self._outbox.add(job_id, encode(request))
+        await self._outbox.add(job_id, encoded(request))
 
     def post(self, request: Submit, job_id: str) -> None:
         """Begin to send a request that lies in the outbox."""

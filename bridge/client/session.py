@@ -14,7 +14,7 @@ from typing import Final, Protocol, Self, TypeAlias, TypeVar
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from bridge.contract.errors import BridgeError, Error, TooLarge, from_wire
+from bridge.contract.errors import BadRequest, BridgeError, Error, TooLarge, from_wire
 from bridge.contract.messages import CONTRACT_VERSION, Ask, encode
 from bridge.contract.topics import Topics, matches
 from bridge.mqtt import (
@@ -223,7 +223,7 @@ class Session:
         for what it forbids, TimeoutError.
         """
         transaction = _transaction()
-        payload = encode(msgspec.structs.replace(request, transaction=transaction))
+        payload = encoded(msgspec.structs.replace(request, transaction=transaction))
         async with asyncio.timeout(within_s) as bound:
             answer = await self._ask(verb, names, payload, transaction, bound.when())
         return read_answer(verb, answer, kind)
@@ -459,6 +459,19 @@ def unfit(contract: int) -> str:
         f"the bridge speaks version {contract} of the contract, this client version "
         f"{CONTRACT_VERSION}: update {older} (pip install --upgrade comfy2mqtt)"
     )
+
+
+def encoded(request: Ask) -> bytes:
+    """Return a request's JSON. Raises BadRequest for a text with half a surrogate pair.
+
+    Python has one for a byte that is not UTF-8, in an argument or the name of a file.
+    """
+    try:
+        return encode(request)
+    except UnicodeEncodeError:
+        raise BadRequest(
+            "a text has half a surrogate pair, as of bytes that are no UTF-8"
+        ) from None
 
 
 def read_answer(verb: str, answer: ReceivedAnswer, kind: type[T]) -> T:

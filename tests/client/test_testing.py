@@ -54,6 +54,17 @@ async def test_a_job_runs_and_gives_its_outputs(bridge: InMemoryBridge, client: 
     assert (job.workflow, job.state) == ("wf", "succeeded")
 
 
+async def test_a_text_that_is_not_utf_8_is_refused_before_it_is_sent(
+    bridge: InMemoryBridge, client: Client, tmp_path: Path
+) -> None:
+    with pytest.raises(BadRequest, match="surrogate"):
+        await client.submit("wf", prompt="\udcff")
+    async with bridge.client("bob", outbox=tmp_path / "outbox") as careful:
+        with pytest.raises(BadRequest, match="surrogate"):
+            await careful.submit("wf", prompt="\udcff")
+    assert bridge.submitted == []
+
+
 async def test_events_end_with_the_result(client: Client) -> None:
     events = [event async for event in await client.submit("wf")]
     assert isinstance(events[-1], Result)
