@@ -46,10 +46,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
         raise ConfigEntryNotReady(translation_domain=DOMAIN, translation_key="no_mqtt")
     topics = Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT])
     hub = Hub(hass, topics, entry.entry_id)
+    # Also where what follows fails.
+    entry.async_on_unload(hub.leave)
     try:
         await hub.start()
     except (TimeoutError, RefusedError, HomeAssistantError) as error:
-        await hub.stop()
         issues.update(hass, entry, hub)
         if isinstance(error, TimeoutError):
             raise ConfigEntryNotReady(

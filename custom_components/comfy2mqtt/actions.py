@@ -181,6 +181,7 @@ def response_of(entry_id: str, result: Result) -> dict[str, Any]:
             }
             for each in result.outputs
         ],
+        "outputs_known": not result.is_partial,
     }
     if result.error is not None:
         found |= {"code": result.error.code, "message": result.error.message}

@@ -39,7 +39,8 @@ from .const import (
 from .devices import change_base
 from .hub import Hub
 from .protocol import selectors
-from .protocol.definitions import IMAGE, MEDIA, TEXT, MalformedError, Workflow
+from .protocol.decode import MalformedError
+from .protocol.definitions import IMAGE, MEDIA, TEXT, Workflow
 from .protocol.messages import Info, RefusedError, read_info
 from .protocol.topics import DEFAULT_BASE, DEFAULT_CLIENT, Topics, base_of_info, is_base, is_id
 from .requests import mqtt_is_there

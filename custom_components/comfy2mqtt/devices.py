@@ -10,6 +10,7 @@ off they move back.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from homeassistant.components import mqtt
@@ -17,11 +18,11 @@ from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
-from homeassistant.helpers.entity_platform import EntityPlatform
+from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback, EntityPlatform
 from homeassistant.util import dt as dt_util
 
 from .const import CONF_BASE, DOMAIN
-from .hub import AVAILABILITY, Comfy2MQTTConfigEntry
+from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry
 from .protocol.topics import Topics
 
 MAKER = "comfy2mqtt"
@@ -292,6 +293,31 @@ def change_base(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, base: str) ->
         taken = (devices.async_get_device_by_identifier(each, entry.entry_id) for each in places)
         if not any(taken):
             devices.async_update_device(ours.id, new_identifiers=places)
+
+
+@callback
+def add_each(
+    entry: Comfy2MQTTConfigEntry,
+    what: str,
+    names: Callable[[], Iterable[str]],
+    make: Callable[[str], Entity],
+    add: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add an entity for each name that there is now, or after a change of `what`."""
+    hub = entry.runtime_data
+    known: set[str] = set()
+
+    @callback
+    def update() -> None:
+        if what == WORKFLOWS:
+            # All that a workflow had goes with it; anything else is unavailable until it is back.
+            known.intersection_update(hub.workflows)
+        new = sorted({*names()} - known)
+        known.update(new)
+        add(make(name) for name in new)
+
+    update()
+    entry.async_on_unload(hub.listen(what, update))
 
 
 class HubEntity(Entity):

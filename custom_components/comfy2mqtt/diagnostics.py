@@ -16,7 +16,7 @@ from .const import CONF_CLIENT, CONF_INPUTS
 from .hub import Comfy2MQTTConfigEntry
 
 # Inputs that were preset hold prompts; errors and paths may name people and folders.
-_SECRET = {CONF_CLIENT, CONF_INPUTS, "name", "last_error", "error"}
+_SECRET = {CONF_CLIENT, CONF_INPUTS, "name", "page", "last_error", "error"}
 
 
 async def async_get_config_entry_diagnostics(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from homeassistant.components.event import EventEntity
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .actions import response_of
-from .devices import HubEntity
+from .devices import HubEntity, add_each
 from .hub import RESULTS, WORKFLOWS, Comfy2MQTTConfigEntry
 from .protocol.messages import OUTCOMES, Result
 
@@ -21,17 +23,7 @@ async def async_setup_entry(
 ) -> None:
     """Add an entity for each workflow."""
     hub = entry.runtime_data
-    known: set[str] = set()
-
-    @callback
-    def add() -> None:
-        new = sorted(set(hub.workflows) - known)
-        known.intersection_update(hub.workflows)
-        known.update(new)
-        async_add_entities(JobEnded(entry, name) for name in new)
-
-    add()
-    entry.async_on_unload(hub.listen(WORKFLOWS, add))
+    add_each(entry, WORKFLOWS, lambda: hub.workflows, partial(JobEnded, entry), async_add_entities)
 
 
 class JobEnded(HubEntity, EventEntity):

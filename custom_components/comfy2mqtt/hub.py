@@ -22,22 +22,23 @@ from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
 from .protocol.automation_events import Standing, standing
-from .protocol.definitions import MalformedError, Workflow, read_choices, read_object, read_workflow
+from .protocol.decode import MalformedError, read_object
+from .protocol.definitions import Workflow, read_choices, read_workflow
 from .protocol.messages import (
-    OUTCOMES,
     Health,
     Info,
     Output,
     RefusedError,
     Result,
+    read_ended,
     read_health,
     read_info,
-    read_listed,
+    read_page,
     read_result,
 )
 from .protocol.pictures import Picture, Shown
 from .protocol.topics import Topics
-from .requests import SILENCE, Media, Requests, end, failure
+from .requests import MALFORMED, SILENCE, Media, Requests, decoded, end, failure
 from .results import PAGE, Results
 
 # How long the first messages of a bridge may take: the broker has them retained.
@@ -141,12 +142,13 @@ class Hub:
     async def stop(self) -> None:
         """Leave, and keep what has to be known at the next start."""
         self.leave()
-        if self.is_settled:
-            await self._results.save()
+        await self._results.save()
 
     @callback
     def leave(self) -> None:
-        """Unsubscribe; who waits for an answer or a job gets an error."""
+        """Unsubscribe, once; who waits for an answer or a job gets an error."""
+        if not self._stops:
+            return
         for stop in self._stops:
             stop()
         self._stops.clear()
@@ -250,7 +252,10 @@ class Hub:
             self.running.discard(job_id)
 
     async def _end_of(self, job_id: str) -> Result:
-        """Return the result of a job that is followed. Raises RefusedError for one that is gone."""
+        """Return the result of a job that is followed.
+
+        Raises RefusedError for one that is gone, HomeAssistantError for what cannot be read.
+        """
         awaited = self._awaited.setdefault(job_id, self._hass.loop.create_future())
         while not (await asyncio.wait((awaited,), timeout=LOOK_S))[0]:
             try:
@@ -259,6 +264,9 @@ class Hub:
                 if error.code == "unknown_job":
                     raise
             except HomeAssistantError as error:
+                # It says the same of an ended job each time.
+                if error.translation_key == MALFORMED:
+                    raise
                 LOGGER.debug("job %s cannot be asked for: %s", job_id, error)
             else:
                 if found is not None:
@@ -325,22 +333,17 @@ class Hub:
     async def jobs(self, **fields: Any) -> list[Mapping[str, Any]]:
         """Return all jobs that fit, by rising `n`, without acknowledging any. Raises as `ask`."""
         found: list[Mapping[str, Any]] = []
-        after, more = 0, True
-        while more:
-            page = await self.ask("list", after=after, peek=True, limit=PAGE, **fields)
-            jobs = page.get("jobs", [])
-            found += jobs
-            more = bool(page.get("more")) and bool(jobs)
-            after = int(jobs[-1]["n"]) if jobs else after
+        after: int | None = 0
+        while after is not None:
+            data = await self.ask("list", after=after, peek=True, limit=PAGE, **fields)
+            page = decoded(read_page, data, after)
+            found += page.jobs
+            after = page.after
         return found
 
     async def result_of(self, job_id: str) -> Result | None:
         """Return a job's result; None if it has not ended. Raises as `ask`."""
-        job = await self.ask("status", job_id=job_id)
-        try:
-            return read_listed(job).result if job.get("state") in OUTCOMES else None
-        except MalformedError as error:
-            raise failure("malformed", error=error) from None
+        return decoded(read_ended, await self.ask("status", job_id=job_id))
 
     # What comes.
 

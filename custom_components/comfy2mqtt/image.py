@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from homeassistant.components.image import ImageEntity, infer_image_type
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
-from .devices import HubEntity
+from .devices import HubEntity, add_each
 from .hub import DISPLAYS, RESULTS, WORKFLOWS, Comfy2MQTTConfigEntry
 from .protocol.definitions import IMAGE
 from .protocol.messages import RefusedError, Result
@@ -24,28 +26,13 @@ async def async_setup_entry(
 ) -> None:
     """Add an entity for each workflow that makes pictures, and for each display."""
     hub = entry.runtime_data
-    known: set[str] = set()
 
-    @callback
-    def add() -> None:
-        there = {name for name, each in hub.workflows.items() if each.gives(IMAGE)}
-        new = sorted(there - known)
-        known.intersection_update(there)
-        known.update(new)
-        async_add_entities(WorkflowImage(hass, entry, name) for name in new)
+    def workflows() -> list[str]:
+        return [name for name, each in hub.workflows.items() if each.gives(IMAGE)]
 
-    shown: set[str] = set()
-
-    @callback
-    def add_displays() -> None:
-        new = sorted(set(hub.displays) - shown)
-        shown.update(new)
-        async_add_entities(DisplayImage(hass, entry, name) for name in new)
-
-    add()
-    add_displays()
-    entry.async_on_unload(hub.listen(WORKFLOWS, add))
-    entry.async_on_unload(hub.listen(DISPLAYS, add_displays))
+    picture, display = partial(WorkflowImage, hass, entry), partial(DisplayImage, hass, entry)
+    add_each(entry, WORKFLOWS, workflows, picture, async_add_entities)
+    add_each(entry, DISPLAYS, lambda: hub.displays, display, async_add_entities)
 
 
 class WorkflowImage(HubEntity, ImageEntity):

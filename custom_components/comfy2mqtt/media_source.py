@@ -34,10 +34,10 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN
+from .const import DOMAIN, LOGGER
 from .hub import Comfy2MQTTConfigEntry
-from .protocol.definitions import MalformedError
-from .protocol.messages import Output, RefusedError, Result, read_result
+from .protocol.decode import MalformedError
+from .protocol.messages import Output, RefusedError, Result, read_listed
 from .protocol.topics import is_id
 from .requests import Media, error_text
 
@@ -47,6 +47,8 @@ _THUMBNAIL = 256
 _LARGEST_WIDTH = 4096
 # Who wants a result waits while another one fetches it.
 _TURNS: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
+# A page that a workflow has made runs no script in the name of Home Assistant.
+_HEADERS = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
 _CLASSES = {
     "image": MediaClass.IMAGE,
     "video": MediaClass.VIDEO,
@@ -134,10 +136,12 @@ def _folder(
 def _results(entry_id: str, job: Mapping[str, Any]) -> Iterator[BrowseMediaSource]:
     """Yield what a job made that can be shown or played."""
     try:
-        result = read_result(job["result"])
-    except (KeyError, MalformedError):
+        listed = read_listed(job)
+    except MalformedError as error:
+        LOGGER.debug("job %s is not shown: %s", job["n"], error)
         return
-    accepted = dt_util.as_local(dt_util.utc_from_timestamp(float(job.get("accepted_at", 0))))
+    result = listed.result
+    accepted = dt_util.as_local(dt_util.utc_from_timestamp(listed.accepted_at))
     for each in result.outputs:
         media_class = _CLASSES.get(each.content_type.partition("/")[0])
         if media_class is None:
@@ -260,10 +264,12 @@ class ResultView(HomeAssistantView):
             if width is not None:
                 entry, output = await _output_of(hass, entry_id, job_id, index)
                 media = await entry.runtime_data.output(job_id, output, int(width))
-                return web.Response(body=media.data, content_type=media.content_type)
+                headers = {**_HEADERS, "Content-Type": media.content_type}
+                return web.Response(body=media.data, headers=headers)
             kept = await fetched(hass, entry_id, job_id, index)
         except RefusedError as error:
             return web.Response(status=HTTPStatus.NOT_FOUND, text=error.message)
         except HomeAssistantError as error:
             return web.Response(status=HTTPStatus.BAD_GATEWAY, text=str(error))
-        return web.FileResponse(kept.path, headers={"Content-Type": kept.content_type})
+        headers = {**_HEADERS, "Content-Type": kept.content_type}
+        return web.FileResponse(kept.path, headers=headers)

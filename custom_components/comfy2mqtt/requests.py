@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, ParamSpec, TypedDict, TypeVar
 from uuid import uuid4
 
 from homeassistant.components import mqtt
@@ -20,7 +20,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 
 from .const import DOMAIN, LOGGER
-from .protocol.definitions import MalformedError
+from .protocol.decode import MalformedError
 from .protocol.messages import (
     PART,
     Limits,
@@ -34,11 +34,15 @@ from .protocol.messages import (
 )
 from .protocol.topics import Topics
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # An answer takes milliseconds; a request that is not answered is sent again.
 ANSWER_S = 5.0
 TRIES = 3
 # The error of a bridge that is online and does not answer.
 SILENCE = "no_answer"
+# That of an answer that cannot be read.
+MALFORMED = "malformed"
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,14 @@ def failure(key: str, **placeholders: Any) -> HomeAssistantError:
         translation_key=key,
         translation_placeholders={name: str(value) for name, value in placeholders.items()},
     )
+
+
+def decoded(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what a decoder reads of an answer. Raises HomeAssistantError for what is malformed."""
+    try:
+        return read(*args, **kwargs)
+    except MalformedError as error:
+        raise failure(MALFORMED, error=error) from None
 
 
 class ErrorText(TypedDict):
@@ -199,11 +211,8 @@ class Requests:
                 width=width,
                 inline=True,
             )
-            try:
-                part = read_part(data)
-            except MalformedError as error:
-                raise failure("malformed", error=error) from None
-            content_type = str(data.get("content_type", content_type))
+            part = decoded(read_part, data, following)
+            content_type = part.content_type or content_type
             parts.append(part.data)
             following = part.next
         whole = b"".join(parts)

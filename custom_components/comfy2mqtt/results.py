@@ -18,11 +18,21 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
-from .protocol.definitions import MalformedError
+from .protocol.decode import MalformedError
+from .protocol.kept import KeptResults, read_kept
 from .protocol.ledger import Ledger
-from .protocol.messages import OUTCOMES, RefusedError, Result, read_listed
+from .protocol.messages import (
+    OUTCOMES,
+    Page,
+    RefusedError,
+    Result,
+    read_listed,
+    read_number,
+    read_page,
+)
 from .protocol.pictures import Picture
 from .protocol.topics import Topics
+from .requests import decoded
 
 # A page of a list of jobs.
 PAGE = 100
@@ -64,25 +74,34 @@ class Results:
         self._ledger = Ledger()
         self._is_new = True
         self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
-        self._catching_up = asyncio.Lock()
+        # Lists and acknowledgements come one after the other.
+        self._turn = asyncio.Lock()
 
     # What is kept on disk.
 
     async def load(self) -> None:
-        """Load what was kept."""
-        kept = await self._store.async_load()
-        whose = (self._topics.base, self._topics.client)
-        # Another bridge, and the same one for another client, has numbers of its own.
-        if kept is None or (kept.get("base", whose[0]), kept.get("client", whose[1])) != whose:
-            return
+        """Load what was kept; what cannot be read is listed again, and old jobs are events then."""
         self._is_new = False
-        # Of an older version the last job is not known, by which a new journal is noticed: what
-        # there is is listed from the beginning.
-        if last := kept.get("last"):
-            self._ledger = Ledger(int(kept["after"]), last, kept.get("taken", ()))
-            self.pictures = {
-                name: Picture(**picture) for name, picture in kept.get("pictures", {}).items()
-            }
+        try:
+            found = await self._store.async_load()
+            kept = None if found is None else read_kept(found)
+        # Home Assistant's own part of the file may be damaged, too.
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            LOGGER.warning(
+                "the results of %s are listed from the beginning: %s", self._topics.base, error
+            )
+            return
+        base, client = self._topics.base, self._topics.client
+        # Another bridge, and the same one for another client, has numbers of its own.
+        if kept is None or (kept.base or base, kept.client or client) != (base, client):
+            self._is_new = True
+        elif kept.last is not None:
+            self._ledger = Ledger(kept.after, kept.last, kept.taken)
+            self.pictures = dict(kept.pictures)
+        # Where nothing is acknowledged yet, or an older version did not note the last job, by which
+        # a new journal is noticed, what there is is listed from the beginning.
+        else:
+            self._ledger = Ledger(taken=kept.taken)
 
     async def save(self) -> None:
         """Keep what has to be known at the next start."""
@@ -95,14 +114,14 @@ class Results:
     def _kept(self) -> dict[str, Any]:
         # Those that were not reported yet have to be new after the next start.
         untold = {each.job_id for each, is_history in self._unreported or () if not is_history}
-        return {
-            "base": self._topics.base,
-            "client": self._topics.client,
-            "after": self._ledger.after,
-            "last": self._ledger.last,
-            "taken": [each for each in self._ledger.taken if each not in untold],
-            "pictures": {name: vars(picture) for name, picture in self.pictures.items()},
-        }
+        return KeptResults(
+            base=self._topics.base,
+            client=self._topics.client,
+            after=self._ledger.after,
+            last=self._ledger.last,
+            taken={job_id: n for job_id, n in self._ledger.taken.items() if job_id not in untold},
+            pictures=self.pictures,
+        ).written()
 
     # What comes.
 
@@ -131,14 +150,11 @@ class Results:
         self._spawn(self.catch_up_quietly())
 
     @callback
-    def _ended(self, result: Result, n: int, *, is_history: bool = False) -> bool:
-        """Take a result that came under a number; return False for one that came before."""
-        if not self._ledger.take(n, result.job_id, renumbered=n != result.n):
-            return False
+    def _ended(self, result: Result, n: int, *, is_history: bool = False) -> None:
+        """Take a result that came under a number, and tell of it if it is new."""
         picture, before = result.first("image"), self.pictures.get(result.workflow)
         # One that was missed may be listed after a newer one has come.
-        is_newer = before is None or result.n > before.n
-        if picture is not None and is_newer:
+        if picture is not None and (before is None or result.n > before.n):
             self.pictures[result.workflow] = Picture(
                 result.n,
                 result.job_id,
@@ -148,11 +164,12 @@ class Results:
                 picture.sha256,
                 dt_util.utcnow().isoformat(),
             )
+        if not self._ledger.take(n, result.job_id, None if result.is_partial else result.n):
+            return
         if self._unreported is None:
             self._tell(result, is_history)
         else:
             self._unreported.append((result, is_history))
-        return True
 
     @callback
     def report(self) -> None:
@@ -160,7 +177,11 @@ class Results:
         unreported, self._unreported = self._unreported or [], None
         for result, is_history in unreported:
             self._tell(result, is_history)
-        self._acknowledge_later()
+        if self._ledger.is_settled:
+            self._acknowledge_later()
+        else:
+            # What was listed, and is acknowledged now, may have to be listed once more.
+            self._spawn(self.catch_up_quietly())
 
     # What was missed.
 
@@ -174,11 +195,16 @@ class Results:
 
         Raises RefusedError and HomeAssistantError.
         """
-        async with self._catching_up:
+        async with self._turn:
+            self._ledger.interrupted()
             await self._begin_again_with_a_new_journal()
+            # What the broker did not take counts for no number above its own. The next list has it
+            # under a new one, which acknowledges it.
             while await self._list_missed():
-                # A list gives new numbers to so many at a time of those that it did not have.
-                await self._acknowledge()
+                if not await self._acknowledge():
+                    break
+            else:
+                self._ledger.settled()
             late, self._late = self._late, []
             for result in late:
                 self._ended(result, result.n)
@@ -195,71 +221,79 @@ class Results:
     async def _begin_again_with_a_new_journal(self) -> None:
         """Forget up to where results were acknowledged, if the bridge does not know the last one.
 
-        The numbers of a new journal start at the beginning, and those of one that was restored from
-        a backup go back. A job that is forgotten since it is too old does no harm here: whatever
-        the bridge still lists is newer, or was acknowledged.
+        The numbers of a new journal start at the beginning, and one that was restored from a backup
+        does not know what it had after that: its results are listed again, and those that were
+        taken are still known by their own numbers. A job that is forgotten since it is too old does
+        no harm here: whatever the bridge still lists is newer, or was acknowledged.
         """
         if self._ledger.last is None:
             return
         try:
-            n = int((await self._ask("status", job_id=self._ledger.last)).get("n", 0))
+            n = decoded(read_number, await self._ask("status", job_id=self._ledger.last))
         except RefusedError as error:
             if error.code != "unknown_job":
                 raise
             n = 0
         if n < self._ledger.after:
             LOGGER.info("the bridge %s has a new journal", self._topics.base)
-            self._ledger = Ledger()
+            self._ledger = Ledger(taken=self._ledger.taken)
             self.pictures.clear()
 
     async def _list_missed(self) -> bool:
-        """List what was missed, and take it; True if another list may have more of it."""
-        after, more, renumbered = self._ledger.after, True, 0
-        while more:
-            page = await self._ask(
-                "list",
-                after=after,
-                # What is acknowledged may be so once more: only then does the list have, under a
-                # new number, what the broker did not take. What follows is not acknowledged yet.
-                peek=after != self._ledger.after,
-                states=list(OUTCOMES),
-                limit=PAGE,
-            )
-            jobs = page.get("jobs", [])
-            for job in jobs:
+        """List what was missed, and take it; False if there was nothing."""
+        after: int | None = self._ledger.after
+        found = False
+        while after is not None:
+            page = await self._page(after)
+            for job in page.jobs:
                 try:
                     listed = read_listed(job)
                 except MalformedError as error:
                     LOGGER.warning("job %s: %s", job.get("job_id"), error)
                     continue
+                found = True
                 self._came(listed.result)
                 is_history = self._is_new or listed.is_acked
-                is_new = self._ended(listed.result, listed.n, is_history=is_history)
-                renumbered += is_new and listed.n != listed.result.n
-            more = bool(page.get("more")) and bool(jobs)
-            after = int(jobs[-1]["n"]) if jobs else after
-        self._ledger.listed()
-        return renumbered > PAGE
+                self._ended(listed.result, listed.n, is_history=is_history)
+            after = page.after
+        return found
+
+    async def _page(self, after: int) -> Page:
+        data = await self._ask(
+            "list",
+            after=after,
+            # What is acknowledged may be so once more: only then does the list have, under a new
+            # number, what the broker did not take. What follows is not acknowledged yet.
+            peek=after != self._ledger.after,
+            states=list(OUTCOMES),
+            limit=PAGE,
+        )
+        return decoded(read_page, data, after)
 
     # What is acknowledged.
 
     def _acknowledge_later(self) -> None:
-        if self._ledger.is_whole:
+        if self._ledger.is_settled:
             self._spawn(self._acknowledge_quietly())
 
     async def _acknowledge_quietly(self) -> None:
         try:
-            await self._acknowledge()
+            async with self._turn:
+                # It may have been interrupted meanwhile.
+                if self._ledger.is_settled:
+                    await self._acknowledge()
         except (RefusedError, HomeAssistantError) as error:
             # It is listed again after the next interruption.
             LOGGER.debug("results of %s are not acknowledged: %s", self._topics.base, error)
 
-    async def _acknowledge(self) -> None:
+    async def _acknowledge(self) -> bool:
+        """Acknowledge what came; False if there is nothing, or nobody to tell of it yet."""
         # If Home Assistant ends before results were reported to listeners, the bridge has to list
         # them once more. What is history is reported to nobody.
         is_reported = self._unreported is None or self._is_new
-        ledger = self._ledger
-        for up_to in ledger.to_acknowledge() if is_reported else ():
+        numbers = self._ledger.to_acknowledge() if is_reported else []
+        for up_to in numbers:
             await self._ask("ack", up_to=up_to)
-            ledger.acknowledged(up_to)
+            self._ledger.acknowledged(up_to)
         self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
+        return bool(numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from homeassistant.components.update import UpdateEntity, UpdateEntityFeature
@@ -9,7 +10,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .devices import RELEASE, HubEntity
+from .devices import RELEASE, HubEntity, add_each
 from .hub import COMFYUI, Comfy2MQTTConfigEntry
 from .protocol.messages import RefusedError
 from .protocol.releases import Release, read_release
@@ -25,17 +26,11 @@ async def async_setup_entry(
 ) -> None:
     """Add an entity for each ComfyUI whose releases are looked for."""
     hub = entry.runtime_data
-    known: set[str] = set()
 
-    @callback
-    def add() -> None:
-        there = {name for name, state in hub.comfyui.items() if read_release(state) is not None}
-        new = sorted(there - known)
-        known.update(new)
-        async_add_entities(ComfyUIRelease(entry, name) for name in new)
+    def managed() -> list[str]:
+        return [name for name, state in hub.comfyui.items() if read_release(state) is not None]
 
-    add()
-    entry.async_on_unload(hub.listen(COMFYUI, add))
+    add_each(entry, COMFYUI, managed, partial(ComfyUIRelease, entry), async_add_entities)
 
 
 class ComfyUIRelease(HubEntity, UpdateEntity):

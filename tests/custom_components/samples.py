@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bridge.contract.messages import OutputInfo, Result, Timings
 from bridge.contract.retained import Definition, OutputDefinition
 
 
@@ -28,3 +29,27 @@ def definition(**changes: Any) -> Definition:
         "outputs": [OutputDefinition(name="picture", kind="image", node="9")],
     }
     return Definition(**{**fields, **changes})
+
+
+def result(**changes: Any) -> Result:
+    output = OutputInfo(
+        index=0,
+        name="picture",
+        kind="image",
+        content_type="image/png",
+        size=3,
+        sha256="ab",
+        width=8,
+    )
+    fields: dict[str, Any] = {
+        "job_id": "ha-1",
+        "workflow": "demo",
+        "n": 5,
+        "state": "succeeded",
+        "outputs": [output],
+        "inputs": {"prompt": "x"},
+        "workflow_version": "abc",
+        "timings": Timings(queued_s=0, load_s=0, run_s=1, deliver_s=0),
+        "attempts": 1,
+    }
+    return Result(**{**fields, **changes})

@@ -24,6 +24,7 @@ from bridge.contract.retained import (
 from bridge.mqtt import Connack
 from tests.custom_components.samples import definition
 
+decode: Any = importlib.import_module("comfy2mqtt_protocol.decode")
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
 problems: Any = importlib.import_module("comfy2mqtt_protocol.problems")
@@ -147,7 +148,7 @@ def test_what_is_wrong_with_a_bridges_health_is_a_problem_each() -> None:
 
 @pytest.mark.parametrize("payload", ["{", "[]", '{"hooks": 7}', '{"hooks": {"a": 1}}'])
 def test_health_that_cannot_be_read_is_malformed(payload: str) -> None:
-    with pytest.raises(definitions.MalformedError):
+    with pytest.raises(decode.MalformedError):
         messages.read_health(payload)
 
 

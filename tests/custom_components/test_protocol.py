@@ -21,11 +21,8 @@ from bridge.contract.messages import (
     JobList,
     JobStatus,
     JobView,
-    OutputInfo,
     Part,
     Progress,
-    Result,
-    Timings,
     encode,
     ok,
     refused,
@@ -41,9 +38,10 @@ from bridge.contract.retained import (
     MissingChoice,
     UpdateStep,
 )
-from tests.custom_components.samples import definition
+from tests.custom_components.samples import definition, result
 
 card: Any = importlib.import_module("comfy2mqtt_protocol.card")
+decode: Any = importlib.import_module("comfy2mqtt_protocol.decode")
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
 automation_events: Any = importlib.import_module("comfy2mqtt_protocol.automation_events")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
@@ -174,30 +172,6 @@ def test_a_refusal_says_what_is_allowed_and_what_decides_it(
     assert messages.RefusedError("x", "it cannot be", details).sentence == f"it cannot be{more}"
 
 
-def result(**changes: Any) -> Result:
-    output = OutputInfo(
-        index=0,
-        name="picture",
-        kind="image",
-        content_type="image/png",
-        size=3,
-        sha256="ab",
-        width=8,
-    )
-    fields: dict[str, Any] = {
-        "job_id": "ha-1",
-        "workflow": "demo",
-        "n": 5,
-        "state": "succeeded",
-        "outputs": [output],
-        "inputs": {"prompt": "x"},
-        "workflow_version": "abc",
-        "timings": Timings(queued_s=0, load_s=0, run_s=1, deliver_s=0),
-        "attempts": 1,
-    }
-    return Result(**{**fields, **changes})
-
-
 def test_it_reads_results_published_or_listed() -> None:
     found = messages.read_result(encode(result()))
     assert (found.job_id, found.n, found.state) == ("ha-1", 5, "succeeded")
@@ -233,12 +207,13 @@ def test_it_reads_an_entry_of_a_list_with_the_number_that_acknowledges_it() -> N
     found = read(json.loads(encode(view)))
     assert (found.n, found.is_acked, found.result.n) == (9, True, 5)
     assert len(found.result.outputs) == 1
-    # One that fits no packet has to be without its result.
+    assert not found.result.is_partial
+    # One that fits no packet, or is kept no longer, is without its result.
     found = read(json.loads(encode(msgspec.structs.replace(view, result=UNSET, acked=False))))
     assert (found.n, found.is_acked) == (9, False)
-    assert found.result == messages.Result("ha-1", "demo", 9, "succeeded")
+    assert found.result == messages.Result("ha-1", "demo", 9, "succeeded", is_partial=True)
     for wrong in (7, {}, {**json.loads(encode(view)), "result": 7}):
-        with pytest.raises(definitions.MalformedError):
+        with pytest.raises(decode.MalformedError):
             read(wrong)
 
 
@@ -255,8 +230,12 @@ def test_it_reads_parts_of_outputs() -> None:
         next=3,
         base64=data,
     )
-    found = messages.read_part(json.loads(encode(part)))
-    assert (found.data, found.next) == (b"abc", 3)
+    found = messages.read_part(json.loads(encode(part)), 0)
+    assert (found.data, found.content_type, found.next) == (b"abc", "image/png", 3)
+    # Whoever goes on from there would get the same once more, or miss some.
+    for wrong in (0, 2, 4):
+        with pytest.raises(decode.MalformedError):
+            messages.read_part({"base64": data, "next": wrong}, 0)
 
 
 def test_it_reads_what_the_bridge_says_of_itself() -> None:
@@ -349,14 +328,14 @@ def test_it_reads_definitions() -> None:
     ],
 )
 def test_what_cannot_be_read_is_one_kind_of_error(read: Any, payload: str | bytes) -> None:
-    with pytest.raises(definitions.MalformedError):
+    with pytest.raises(decode.MalformedError):
         read(payload)
 
 
 @pytest.mark.parametrize("data", [{}, {"base64": 7}, {"base64": "?"}, {"base64": "", "next": "x"}])
 def test_a_part_that_cannot_be_read_is_malformed(data: dict[str, Any]) -> None:
-    with pytest.raises(definitions.MalformedError):
-        messages.read_part(data)
+    with pytest.raises(decode.MalformedError):
+        messages.read_part(data, 0)
 
 
 def test_inputs_are_selectors_with_their_limits() -> None:

@@ -13,6 +13,7 @@ _RESULTS = "custom_components/comfy2mqtt/results.py"
 _CHECKS = "tests/peers/homeassistant_integration"
 _HUB_CHECKS = f"{_CHECKS}/checks_hub.py"
 _MISSED = f"{_CHECKS}/checks_missed.py"
+_TOLD_ONCE = f"{_CHECKS}/checks_told_once.py"
 _DEVICES = f"{_CHECKS}/checks_devices.py"
 
 HOMEASSISTANT: tuple[Mutant, ...] = (
@@ -112,24 +113,58 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-acknowledges-unseen",
         file=f"{_PROTOCOL}/ledger.py",
-        old="if self._whole and self._came else []",
-        new="if self._came else []",
+        old="        self._settled = False\n\n    def settled",
+        new="        pass\n\n    def settled",
         guarantee="Home Assistant acknowledges nothing before what it missed is listed",
         tests=_LEDGER,
     ),
     Mutant(
         name="home-assistant-takes-a-result-twice",
         file=f"{_PROTOCOL}/ledger.py",
-        old="is_new = job_id not in self._taken and self._came.get(n) != job_id",
-        new="is_new = n > self.after",
+        old="return not is_known or (None not in (before, own) and before != own)",
+        new="return n > self.after",
         guarantee="a result that comes again is no second event",
         tests=_LEDGER,
     ),
     Mutant(
+        name="home-assistant-forgets-while-it-catches-up",
+        file=f"{_PROTOCOL}/ledger.py",
+        old="if self._settled and not self._came:",
+        new="if not self._came:",
+        guarantee="of very many results that were missed none is a second event",
+        tests=_LEDGER,
+    ),
+    Mutant(
+        name="home-assistant-lists-once",
+        file=_RESULTS,
+        old="if not await self._acknowledge():\n                    break",
+        new="await self._acknowledge()\n                if True:\n                    break",
+        guarantee="what the broker did not take is acknowledged at once where it is listed",
+        tests=(f"{_TOLD_ONCE}::test_very_many_that_were_missed_are_told_once_each",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-forgets-all-with-a-new-journal",
+        file=_RESULTS,
+        old="Ledger(taken=self._ledger.taken)",
+        new="Ledger()",
+        guarantee="a backup of a bridge that was restored tells Home Assistant nothing twice",
+        tests=(f"{_TOLD_ONCE}::test_a_bridge_whose_backup_was_restored_tells_nothing_twice",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-goes-round-a-list",
+        file=f"{_PROTOCOL}/messages.py",
+        old="if any(n <= before for before, n in pairwise(numbers)):",
+        new="if False:",
+        guarantee="a list whose numbers do not rise is an error, and is not followed for ever",
+        tests=("tests/custom_components/test_decoding.py",),
+    ),
+    Mutant(
         name="home-assistant-passes-over-what-came-late",
         file=_RESULTS,
-        old="is_new = self._ended(listed.result, listed.n, is_history=is_history)",
-        new="is_new = listed.result.n > self._ledger.after and "
+        old="self._ended(listed.result, listed.n, is_history=is_history)",
+        new="listed.result.n > self._ledger.after and "
         "self._ended(listed.result, listed.n, is_history=is_history)",
         guarantee="a result that is listed under a higher number than its own has its event",
         tests=(f"{_MISSED}::test_a_result_that_comes_late_is_told_once",),

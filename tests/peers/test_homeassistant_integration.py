@@ -81,6 +81,29 @@ class ControlOfReleases(Control):
         return await super()._obey(order)
 
 
+class ControlOfExpiry(Control):
+    """Has a job end, and its result deleted: the bridge does that when it starts."""
+
+    async def _obey(self, order: str) -> Any:
+        match order.split():
+            case ["expire", job_id]:
+                async with Peer(self._bridge.settings["mqtt_url"], client="homeassistant") as peer:
+                    await peer.listen()
+                    await peer.ask("cancel", job_id)
+                    # Its result may expire at the broker before it is delivered.
+                    while (await self._job(peer, job_id))["state"] != "cancelled":
+                        pass
+                    await self._bridge.stop()
+                    await self._bridge.start(ready=False)
+                    while "result" in await self._job(peer, job_id):
+                        pass
+                return None
+        return await super()._obey(order)
+
+    async def _job(self, peer: Peer, job_id: str) -> dict[str, Any]:
+        return dict((await peer.ask("status", job_id))["data"])
+
+
 class ControlOfGroup(Control):
     """Kills and starts the bridges of a group by their names."""
 
@@ -153,6 +176,21 @@ async def test_the_newest_home_assistant_takes_all_that_discovery_announces(
             sources / HERE,
             tmp_path / "discovery.log",
             *checks(place, "--durations=8", "real_discovery.py"),
+            COMFY2MQTT_TEST_BROKER=str(broker.port),
+            COMFY2MQTT_TEST_CONTROL=str(port),
+        )
+
+
+async def test_a_result_that_the_bridge_keeps_no_longer_still_has_its_event(
+    place: Place, sources: Path, detached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    bridge = await detached({"home": home()}, keep_results_s="0.001")
+    async with ControlOfExpiry(bridge).serve() as port:
+        await run(
+            place,
+            sources / HERE,
+            tmp_path / "expiry.log",
+            *checks(place, "real_week.py"),
             COMFY2MQTT_TEST_BROKER=str(broker.port),
             COMFY2MQTT_TEST_CONTROL=str(port),
         )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .definitions import TEXT, MalformedError, Payload, Workflow, read_object
+from .decode import MalformedError, Payload, read_object
+from .definitions import TEXT, Workflow
 from .problems import SHOWN
 
 # The fields that the card shows, by the last level of the topics that they come on.
@@ -18,7 +19,7 @@ def shown(workflow: Workflow | None, picture: str | None, *, is_online: bool) ->
         return found
     prompt = next(iter(workflow.of_kind(TEXT)), None)
     if prompt is not None:
-        default = str(prompt.schema.get("default", ""))
+        default = "" if prompt.default is None else str(prompt.default)
         found["prompt"] = {"name": prompt.name, "title": prompt.title, "default": default}
     found |= {"title": workflow.title, "runnable": workflow.runnable is not False}
     return {**found, "lacks": list(workflow.lacks[:SHOWN])}

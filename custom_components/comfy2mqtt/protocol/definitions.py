@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
-Payload: TypeAlias = bytes | bytearray | str
+from .decode import Payload, a_list, decoder, number, optional, read_object
+
 IMAGE, TEXT = "image", "text"
 MEDIA = frozenset({"image", "mask", "audio", "video", "file"})
 # The workflows that come with the bridge and need a model that does not, and what models end in.
@@ -15,40 +15,32 @@ OPTIONAL = frozenset({"txt2img", "img2img"})
 WEIGHTS = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 
 
-class MalformedError(ValueError):
-    """A message that is not what the contract says."""
-
-
-def read_object(payload: Payload) -> dict[str, Any]:
-    """Return a JSON object. Raises MalformedError."""
-    try:
-        found = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise MalformedError(f"not JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise MalformedError("not a JSON object")
-    return found
-
-
 @dataclass(frozen=True)
 class Input:
-    """One input of a workflow; `schema` is its JSON Schema, whose `x-kind` is the kind."""
+    """One input of a workflow.
+
+    It takes one of `options` where there are any, or of the list that `choices` names. `accepts`
+    are the media types that an input of media takes, such as `image/*`.
+    """
 
     name: str
     kind: str
     title: str
-    schema: Mapping[str, Any]
     required: bool = False
+    description: str = ""
+    default: Any = None
+    options: tuple[str, ...] = ()
+    choices: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    is_multiline: bool = False
+    accepts: str = "*/*"
 
     @property
     def is_media(self) -> bool:
         """True if it takes bytes: a picture, a sound, a film, a file."""
         return self.kind in MEDIA
-
-    @property
-    def accepts(self) -> str:
-        """The media types that it takes, such as `image/*`; of inputs of media alone."""
-        return str(self.schema.get("contentMediaType", "*/*"))
 
 
 @dataclass(frozen=True)
@@ -82,39 +74,49 @@ class Workflow:
         return kind in self.output_kinds
 
 
+@decoder("a workflow's definition")
 def read_workflow(payload: Payload) -> Workflow:
     """Read a definition; inputs that have no name but their place are left out.
 
     Raises MalformedError.
     """
     found = read_object(payload)
-    try:
-        properties = found["inputs"]["properties"]
-        required = frozenset(found["inputs"].get("required", ()))
-        runnable = found.get("runnable")
-        return Workflow(
-            name=str(found["name"]),
-            title=str(found.get("title") or found["name"]),
-            description=str(found.get("description", "")),
-            version=str(found.get("version", "")),
-            inputs=tuple(
-                Input(
-                    name,
-                    str(schema.get("x-kind", "")),
-                    str(schema.get("title") or name),
-                    schema,
-                    name in required,
-                )
-                for name, schema in properties.items()
-                if "x-place" not in schema
-            ),
-            output_kinds=tuple(str(each["kind"]) for each in found["outputs"]),
-            runnable=runnable if isinstance(runnable, bool) else None,
-            lacks=tuple(_lacks(found)),
-            is_optional=found["name"] in OPTIONAL and _lacks_models_alone(found),
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MalformedError(f"not a workflow's definition: {error!r}") from None
+    properties = found["inputs"]["properties"]
+    required = frozenset(found["inputs"].get("required", ()))
+    runnable = found.get("runnable")
+    return Workflow(
+        name=str(found["name"]),
+        title=str(found.get("title") or found["name"]),
+        description=str(found.get("description") or ""),
+        version=str(found.get("version", "")),
+        inputs=tuple(
+            _input(name, schema, required=name in required)
+            for name, schema in properties.items()
+            if "x-place" not in schema
+        ),
+        output_kinds=tuple(str(each["kind"]) for each in found["outputs"]),
+        runnable=runnable if isinstance(runnable, bool) else None,
+        lacks=tuple(_lacks(found)),
+        is_optional=found["name"] in OPTIONAL and _lacks_models_alone(found),
+    )
+
+
+def _input(name: str, schema: Mapping[str, Any], *, required: bool) -> Input:
+    return Input(
+        name=name,
+        kind=str(schema.get("x-kind", "")),
+        title=str(schema.get("title") or name),
+        required=required,
+        description=str(schema.get("description") or ""),
+        default=schema.get("default"),
+        options=tuple(dict.fromkeys(map(str, schema.get("enum") or ()))),
+        choices=str(schema.get("x-choices", "")),
+        minimum=optional(number, schema.get("minimum")),
+        maximum=optional(number, schema.get("maximum")),
+        step=optional(number, schema.get("x-step")),
+        is_multiline=bool(schema.get("x-multiline")),
+        accepts=str(schema.get("contentMediaType", "*/*")),
+    )
 
 
 def _lacks(found: Mapping[str, Any]) -> Iterator[str]:
@@ -139,9 +141,7 @@ def _lacks_models_alone(found: Mapping[str, Any]) -> bool:
     )
 
 
+@decoder("a list of choices")
 def read_choices(payload: Payload) -> list[str]:
     """Read a list of choices that definitions only name. Raises MalformedError."""
-    choices = read_object(payload).get("choices")
-    if not isinstance(choices, list):
-        raise MalformedError("no list of choices")
-    return [str(each) for each in choices]
+    return [str(each) for each in a_list(read_object(payload)["choices"])]

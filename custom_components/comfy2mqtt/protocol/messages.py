@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
-from .definitions import MalformedError, Payload, read_object
+from .decode import Payload, a_list, an_object, decoder, number, optional, read_object, whole
 
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 # What a request beside its media takes of a packet, at most.
 HEADROOM = 4096
 # The largest part of an upload, or of an output that is fetched, in bytes.
 PART = 256 * 1024
+# In seconds since the epoch.
+_YEAR_9999 = 253_370_764_800
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
 # Of what is allowed a refusal names so much.
 _SHOWN = 10
 
@@ -60,22 +64,20 @@ def request(transaction: str, fields: Mapping[str, Any]) -> str:
     return json.dumps({**given, "transaction": transaction}, ensure_ascii=False)
 
 
+@decoder("an answer")
 def read_response(payload: Payload) -> Response:
     """Read an answer. Raises MalformedError."""
     found = read_object(payload)
-    transaction = found.get("transaction")
-    data, error = found.get("data"), found.get("error")
+    data = found.get("data")
     return Response(
         data if isinstance(data, dict) else {},
-        None if error is None else _error(error),
-        None if transaction is None else str(transaction),
+        optional(_error, found.get("error")),
+        optional(str, found.get("transaction")),
     )
 
 
 def _error(found: Any) -> RefusedError:
-    if not isinstance(found, dict):
-        raise MalformedError("an error that is no object")
-    details = found.get("details")
+    details = an_object(found).get("details")
     return RefusedError(
         str(found.get("code", "error")),
         str(found.get("message", "")),
@@ -99,7 +101,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Result:
-    """The end of a job."""
+    """The end of a job.
+
+    `is_partial`: only how the job ended is known, and `n` is that of the list. The bridge keeps its
+    result no longer, or has no packet that it fits.
+    """
 
     job_id: str
     workflow: str
@@ -108,12 +114,14 @@ class Result:
     outputs: tuple[Output, ...] = ()
     error: RefusedError | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    is_partial: bool = False
 
     def first(self, kind: str) -> Output | None:
         """Return the first output of a kind."""
         return next((each for each in self.outputs if each.kind == kind), None)
 
 
+@decoder("a result")
 def read_result(found: Payload | Mapping[str, Any]) -> Result:
     """Read a result, as it was published or as `status` and `list` show it.
 
@@ -121,72 +129,112 @@ def read_result(found: Payload | Mapping[str, Any]) -> Result:
     """
     if not isinstance(found, Mapping):
         found = read_object(found)
-    try:
-        error = found.get("error")
-        return Result(
-            job_id=str(found["job_id"]),
-            workflow=str(found["workflow"]),
-            n=int(found["n"]),
-            state=str(found["state"]),
-            outputs=tuple(_output(each) for each in found.get("outputs", ())),
-            error=None if error is None else _error(error),
-            inputs=dict(found.get("inputs", {})),
-        )
-    except (KeyError, TypeError, ValueError) as problem:
-        raise MalformedError(f"not a result: {problem!r}") from None
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A result in a list; `n` is the list's, which acknowledges it, and may be a higher one."""
-
-    result: Result
-    n: int
-    is_acked: bool
-
-
-def read_listed(found: Any) -> Listed:
-    """Read an entry of a list of jobs that have ended. Raises MalformedError.
-
-    A result that fits no packet is left out there: only how the job has ended is known then.
-    """
-    given = found.get("result", found) if isinstance(found, Mapping) else None
-    if not isinstance(given, Mapping):
-        raise MalformedError("an entry of a list, or its result, that is no object")
-    return Listed(read_result(given), read_result(found).n, bool(found.get("acked")))
+    return Result(
+        job_id=str(found["job_id"]),
+        workflow=str(found["workflow"]),
+        n=whole(found["n"]),
+        state=str(found["state"]),
+        outputs=tuple(map(_output, found.get("outputs", ()))),
+        error=optional(_error, found.get("error")),
+        inputs=an_object(found.get("inputs", {})),
+    )
 
 
 def _output(found: Mapping[str, Any]) -> Output:
     return Output(
-        index=int(found["index"]),
+        index=whole(found["index"]),
         name=str(found["name"]),
         kind=str(found["kind"]),
-        content_type=str(found["content_type"]),
-        size=int(found["size"]),
+        content_type=_media_type(found["content_type"]),
+        size=whole(found["size"]),
         sha256=str(found["sha256"]),
-        width=found.get("width"),
-        height=found.get("height"),
+        width=optional(whole, found.get("width")),
+        height=optional(whole, found.get("height")),
     )
+
+
+def _media_type(found: Any) -> str:
+    """Return a media type as a header can have it; what follows it says nothing of the bytes."""
+    kind = str(found).partition(";")[0].strip()
+    if _MEDIA_TYPE.fullmatch(kind) is None:
+        raise ValueError("not a media type")
+    return kind
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a list of jobs, each with its `n`; `after`: where to go on, None at the end."""
+
+    jobs: list[dict[str, Any]]
+    after: int | None
+
+
+@decoder("a list of jobs")
+def read_page(data: Mapping[str, Any], after: int) -> Page:
+    """Read the answer to a `list` of what follows a number. Raises MalformedError."""
+    jobs = [an_object(each) for each in a_list(data["jobs"])]
+    numbers = [after, *(whole(each["n"]) for each in jobs)]
+    if any(n <= before for before, n in pairwise(numbers)):
+        raise ValueError("the numbers do not rise")
+    return Page(jobs, numbers[-1] if jobs and data.get("more") else None)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A result in a list; `n` is the list's, which acknowledges it, and may be a higher one.
+
+    `accepted_at` is in seconds since the epoch.
+    """
+
+    result: Result
+    n: int
+    is_acked: bool
+    accepted_at: float
+
+
+@decoder("a job that has ended")
+def read_listed(found: Any) -> Listed:
+    """Read an entry of a list of jobs that have ended. Raises MalformedError."""
+    listed = read_result(found)
+    given = found.get("result")
+    result = replace(listed, is_partial=True) if given is None else read_result(an_object(given))
+    accepted_at = number(found.get("accepted_at", 0))
+    if not 0 <= accepted_at < _YEAR_9999:
+        raise ValueError("a time before 1970, or that no calendar has")
+    return Listed(result, listed.n, bool(found.get("acked")), accepted_at)
+
+
+@decoder("a job's number")
+def read_number(found: Mapping[str, Any]) -> int:
+    """Return the number of a job's last message. Raises MalformedError."""
+    return whole(found["n"])
+
+
+@decoder("a job's status")
+def read_ended(found: Mapping[str, Any]) -> Result | None:
+    """Return the result in a job's status; None if it has not ended. Raises MalformedError."""
+    if not isinstance(found["state"], str):
+        raise TypeError("a state that is no word")
+    return read_listed(found).result if found["state"] in OUTCOMES else None
 
 
 @dataclass(frozen=True)
 class Part:
-    """Bytes of an output, from `offset` on; `next` is where the next part begins."""
+    """Bytes of an output; `next` is where the next part begins, None after the last one."""
 
     data: bytes
+    content_type: str | None
     next: int | None
 
 
-def read_part(data: Mapping[str, Any]) -> Part:
-    """Read the answer to a `fetch` with its bytes inline. Raises MalformedError."""
-    try:
-        following = data.get("next")
-        return Part(
-            base64.b64decode(data["base64"], validate=True),
-            None if following is None else int(following),
-        )
-    except (KeyError, TypeError, ValueError, binascii.Error) as error:
-        raise MalformedError(f"not a part of an output: {error!r}") from None
+@decoder("a part of an output")
+def read_part(data: Mapping[str, Any], offset: int) -> Part:
+    """Read the answer to a `fetch` of what begins at an offset, inline. Raises MalformedError."""
+    found = base64.b64decode(data["base64"], validate=True)
+    following = optional(whole, data.get("next"))
+    if following is not None and (not found or following != offset + len(found)):
+        raise ValueError("the next part does not begin where this one ends")
+    return Part(found, optional(_media_type, data.get("content_type")), following)
 
 
 def inline(data: bytes, content_type: str) -> dict[str, str]:
@@ -234,36 +282,37 @@ class Info:
     page: str | None = None
 
 
+@decoder("what a bridge says of itself")
 def read_info(payload: Payload) -> Info:
     """Read `bridge/info`. Raises MalformedError."""
     found = read_object(payload)
-    try:
-        limits = found.get("limits", {})
-        packet = limits.get("max_packet")
-        return Info(
-            name=str(found["name"]),
-            version=str(found["version"]),
-            contract=int(found["contract"]),
-            isolation=str(found.get("isolation", "unknown")),
-            limits=Limits(
-                max_packet=None if packet is None else int(packet),
-                max_inline_input=int(limits.get("max_inline_input", PART)),
-                max_upload=int(limits.get("max_upload", Limits.max_upload)),
-            ),
-            restrictions=dict(found.get("restrictions", {})),
-            page=_address(found.get("page")),
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MalformedError(f"not what a bridge says of itself: {error!r}") from None
+    limits = found.get("limits", {})
+    return Info(
+        name=str(found["name"]),
+        version=str(found["version"]),
+        contract=whole(found["contract"]),
+        isolation=str(found.get("isolation", "unknown")),
+        limits=Limits(
+            max_packet=optional(whole, limits.get("max_packet")),
+            max_inline_input=whole(limits.get("max_inline_input", PART)),
+            max_upload=whole(limits.get("max_upload", Limits.max_upload)),
+        ),
+        restrictions={
+            word: str(sentence) for word, sentence in found.get("restrictions", {}).items()
+        },
+        page=_address(found.get("page")),
+    )
 
 
 def _address(found: Any) -> str | None:
     """Return an address that a browser can open; None if it is none."""
     try:
-        is_one = isinstance(found, str) and urlsplit(found).scheme in ("http", "https")
-        return found if is_one and urlsplit(found).hostname else None
+        parts = urlsplit(found if isinstance(found, str) else "")
+        # A port that is none is found out when it is asked for.
+        is_one = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         return None
+    return found if is_one else None
 
 
 @dataclass(frozen=True)
@@ -281,20 +330,15 @@ class Health:
     holding: frozenset[str] = frozenset()
 
 
+@decoder("a bridge's health")
 def read_health(payload: Payload) -> Health:
     """Read `bridge/health`. Raises MalformedError."""
     found = read_object(payload)
-    try:
-        store, held = found.get("store"), found.get("held")
-        is_paused = bool(found.get("paused"))
-        failed = {
-            str(name): hook for name, hook in found.get("hooks", {}).items() if "error" in hook
-        }
-        return Health(
-            None if store is None else str(store),
-            None if held is None or is_paused else str(held),
-            {name: str(hook["error"]) for name, hook in failed.items()},
-            frozenset(name for name, hook in failed.items() if hook.get("state") == "preparing"),
-        )
-    except (TypeError, AttributeError) as error:
-        raise MalformedError(f"not a bridge's health: {error!r}") from None
+    held = None if found.get("paused") else found.get("held")
+    failed = {name: hook for name, hook in found.get("hooks", {}).items() if "error" in hook}
+    return Health(
+        optional(str, found.get("store")),
+        optional(str, held),
+        {name: str(hook["error"]) for name, hook in failed.items()},
+        frozenset(name for name, hook in failed.items() if hook.get("state") == "preparing"),
+    )

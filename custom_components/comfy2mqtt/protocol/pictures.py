@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
+from .decode import decoder, whole
 from .messages import Output
 
 
@@ -22,6 +25,20 @@ class Picture:
     def output(self) -> Output:
         """Return the output that it is."""
         return Output(self.index, "", "image", self.content_type, self.size, self.sha256)
+
+
+@decoder("a picture that was kept")
+def read_picture(found: Any) -> Picture:
+    """Read a picture that was kept. Raises MalformedError."""
+    return Picture(
+        n=whole(found["n"]),
+        job_id=str(found["job_id"]),
+        index=whole(found["index"]),
+        content_type=str(found["content_type"]),
+        size=whole(found["size"]),
+        sha256=str(found["sha256"]),
+        at=datetime.fromisoformat(found["at"]).isoformat(),
+    )
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,11 @@ _FINEST_STEP = 0.001
 
 def selector(each: Input, choices: Choices | None = None) -> Selector:
     """Return the selector of an input; `choices` are the lists that definitions only name."""
-    schema = each.schema
     if each.is_media:
         return {"media": {"accept": [each.accepts]}}
-    options = schema.get("enum") or (choices or {}).get(schema.get("x-choices", ""), ())
+    options = each.options or dict.fromkeys((choices or {}).get(each.choices, ()))
     if options:
-        unique = list(dict.fromkeys(str(option) for option in options))
-        return {"select": {"options": unique, "mode": "dropdown", "custom_value": False}}
+        return {"select": {"options": [*options], "mode": "dropdown", "custom_value": False}}
     match each.kind:
         case "integer" | "float" | "seed":
             return {"number": _number(each)}
@@ -30,20 +28,17 @@ def selector(each: Input, choices: Choices | None = None) -> Selector:
         case "json":
             return {"object": {}}
         case _:
-            return {"text": {"multiline": bool(schema.get("x-multiline"))}}
+            return {"text": {"multiline": each.is_multiline}}
 
 
 def _number(each: Input) -> dict[str, Any]:
-    schema, whole = each.schema, each.kind != "float"
-    step = schema.get("x-step") or (1 if whole else "any")
-    found: dict[str, Any] = {
+    step = each.step or (None if each.kind == "float" else 1)
+    found = {"min": each.minimum, "max": each.maximum}
+    return {
         "mode": "box",
-        "step": step if step == "any" else max(step, _FINEST_STEP),
+        "step": "any" if step is None else max(step, _FINEST_STEP),
+        **{name: limit for name, limit in found.items() if limit is not None},
     }
-    for name, limit in (("min", "minimum"), ("max", "maximum")):
-        if limit in schema:
-            found[name] = schema[limit]
-    return found
 
 
 def field(each: Input, choices: Choices | None = None) -> dict[str, Any]:
@@ -53,10 +48,10 @@ def field(each: Input, choices: Choices | None = None) -> dict[str, Any]:
         "required": each.required,
         "selector": selector(each, choices),
     }
-    if each.schema.get("description"):
-        found["description"] = str(each.schema["description"])
-    if "default" in each.schema:
-        found["example"] = each.schema["default"]
+    if each.description:
+        found["description"] = each.description
+    if each.default is not None:
+        found["example"] = each.default
     return found
 
 

@@ -260,6 +260,9 @@ async def test_results_are_served_to_who_is_signed_in(
     assert len(bridge.asked("fetch")) == fetches  # it is in the cache
     thumbnail = await client.get(f"{path}?width=256")
     assert thumbnail.content_type == "image/webp"
+    # A page that a workflow has made may do nothing in the name of Home Assistant.
+    for each in (answer, thumbnail):
+        assert each.headers["Content-Security-Policy"] == "sandbox"
     assert (await client.get(f"{path}?width=x")).status == HTTPStatus.BAD_REQUEST
     assert (await client.get(f"{path}7")).status == HTTPStatus.NOT_FOUND
     bridge.leave()

@@ -188,7 +188,7 @@ async def test_diagnostics_hold_no_prompt_and_no_name(
     release = {"installed": "0.3.1", "error": "/home/anna/comfyui: no space left"}
     comfyui = {"state": "ready", "last_error": "/home/anna/x", "release": release}
     bridge.fire("bridge/comfyui/default", comfyui)
-    bridge.fire("bridge/info", {**INFO, "name": "anna's bridge"})
+    bridge.fire("bridge/info", {**INFO, "name": "anna's bridge", "page": "http://anna/"})
     hooks = {"anna's lamp": {"state": "idle", "error": "http://anna:secret@lamp"}}
     bridge.fire("bridge/health", {"hooks": hooks, "store": "s3://secret"})
     bridge.end("j1", inputs={"prompt": "a secret"})

@@ -91,6 +91,10 @@ class FakeBridge:
         # Whether a job ends once it is accepted.
         self.ends = True
         self.damages = False
+        # What it answers instead, where that is something: of a job, a list, and an output.
+        self.status: Any = None
+        self.page: Any = None
+        self.part: Any = None
         self.uploads: dict[str, bytearray] = {}
         self._paho = paho
         self._retained: dict[str, str | bytes] = {}
@@ -234,7 +238,7 @@ class FakeBridge:
             return
         if verb in self.errors:
             answer: dict[str, Any] = {"status": "error", "error": self.errors[verb]}
-        elif verb == "status" and not self._known(data):
+        elif verb == "status" and self.status is None and not self._known(data):
             error = {"code": "unknown_job", "message": f"no job {data['job_id']}"}
             answer = {"status": "error", "error": error}
         else:
@@ -259,6 +263,8 @@ class FakeBridge:
         return {"acked": 1}
 
     def _list(self, _: str, data: Any) -> Any:
+        if self.page is not None:
+            return self.page
         after = data.get("after", 0)
         if after and not data.get("peek"):
             self._ack("", {"up_to": after})
@@ -277,12 +283,14 @@ class FakeBridge:
         return {"jobs": page, "more": len(found) > len(page)}
 
     def _status(self, _: str, data: Any) -> Any:
-        return self._known(data)[0]
+        return self._known(data)[0] if self.status is None else self.status
 
     def _known(self, data: Any) -> list[dict[str, Any]]:
         return [job for job in self.jobs if job["job_id"] == data["job_id"]]
 
     def _fetch(self, _: str, data: Any) -> Any:
+        if self.part is not None:
+            return self.part
         content_type, whole = self.outputs[data["output"]][1:]
         if "width" in data:
             content_type, whole = "image/webp", b"RIFF"

@@ -1,0 +1,49 @@
+"""The results of a bridge, as they are kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .decode import an_object, decoder, optional, whole
+from .pictures import Picture, read_picture
+
+
+@dataclass(frozen=True)
+class KeptResults:
+    """The results of one client of a bridge, as `Ledger` has them, and the last pictures.
+
+    An older version had neither base and client, nor the last job.
+    """
+
+    base: str | None = None
+    client: str | None = None
+    after: int = 0
+    last: str | None = None
+    taken: Mapping[str, int | None] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+    def written(self) -> dict[str, Any]:
+        """Return it as it is written."""
+        return asdict(self)
+
+
+@decoder("what was kept of results")
+def read_kept(found: Any) -> KeptResults:
+    """Read what was written. Raises MalformedError."""
+    taken = found.get("taken", {})
+    if isinstance(taken, list):
+        # An older version had no numbers.
+        taken = dict.fromkeys(map(str, taken))
+    return KeptResults(
+        base=optional(str, found.get("base")),
+        client=optional(str, found.get("client")),
+        after=whole(found["after"]),
+        last=optional(str, found.get("last")),
+        taken={job_id: optional(whole, own) for job_id, own in an_object(taken).items()},
+        pictures={
+            workflow: read_picture(picture)
+            for workflow, picture in found.get("pictures", {}).items()
+        },
+    )
