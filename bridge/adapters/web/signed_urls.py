@@ -114,7 +114,9 @@ class SignedUrls:
         if etag_matches(tag, query.if_none_match):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         try:
-            given = query.range if query.if_range in (None, tag) else None
+            # A range of a HEAD has no meaning (RFC 9110, 14.2).
+            wants_part = not query.head and query.if_range in (None, tag)
+            given = query.range if wants_part else None
             span = byte_range(given, part.size)
         except ValueError:
             size = {"Content-Range": f"bytes */{part.size}"}
@@ -125,8 +127,8 @@ class SignedUrls:
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{part.size}"
         if query.head:
-            response = web.StreamResponse(status=status, headers=headers)
-            response.content_length = end - start
+            response = web.StreamResponse(headers=headers)
+            response.content_length = part.size
             return response
         pieces = self._body(link.client, wanted, (start, end), data if not brief else b"")
         return Streamed(status, headers, end - start, pieces)

@@ -104,6 +104,13 @@ async def test_a_range_is_fetched_and_nothing_beside_it(range_: str, start: int,
     assert bridge.asked[0]["count"] == 1
 
 
+@pytest.mark.parametrize("range_", ["bytes=0-1", "bytes=1024-"])
+async def test_a_head_is_of_the_whole_output(range_: str) -> None:
+    response = await get(Bridge(), head=True, range=range_)
+    assert (response.status, response.content_length) == (200, len(DATA))
+    assert "Content-Range" not in response.headers
+
+
 async def test_if_range_gives_all_if_the_output_is_another() -> None:
     tag = (await get(Bridge(), head=True)).headers["ETag"]
     assert (await get(Bridge(), range="bytes=0-1", if_range=tag)).status == 206
