@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,12 @@ def write_file(
     """Write all of a file's bytes; as `replacing` otherwise."""
     with replacing(path, mode=mode, overwrite=overwrite) as file:
         file.write(data)
+
+
+def try_folder(folder: Path) -> None:
+    """Make a file in a folder that is gone at once. Raises OSError where none can be made."""
+    with tempfile.TemporaryFile(dir=folder):
+        pass
 
 
 def sync_folder(folder: Path) -> None:

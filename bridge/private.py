@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import sys
 from collections.abc import Collection
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 _OTHERS = 0o077
 _FOLDER = 0o700
-# What there is wherever the bridge has run; earlier versions let everybody read it.
-_JOURNAL = "journal.db"
 # In a disk that was made for the folder.
 _OF_DISKS = "lost+found"
+# A folder may hold thousands of files of others: so many are named.
+_NAMED = 3
 
 
 def from_now_on() -> None:
@@ -23,27 +25,31 @@ def from_now_on() -> None:
     os.umask(_OTHERS)
 
 
-def claim(folder: Path, leave: Collection[Path] = ()) -> None:
+def claim(folder: Path, made: Collection[str], leave: Collection[Path] = ()) -> None:
     """Restrict a folder to its owner, and create it if it does not exist.
 
-    What earlier versions wrote for everybody to read is changed too, once: where the folder itself
-    was open. Not what is in `leave`, what is linked to, or what is another user's; of the folder
-    itself the log says so then. Nor a folder that others use too, such as /tmp or somebody's home.
+    `made` are patterns of the names of what the bridge makes there. A folder that is open to others
+    and holds nothing else is new, or as an earlier version left it: it is closed, with all that is
+    in it but for `leave`, links, and what is another user's. Any other folder, such as /tmp or
+    somebody's home, stays as it is, with all that is in it; the log says so.
     """
     left = {path.absolute() for path in leave}
+    us = _our_id()
     try:
         folder.mkdir(mode=_FOLDER, parents=True, exist_ok=True)
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if os.name != "posix" or not mode & _OTHERS:
+        found = folder.stat()
+        if us is None or not found.st_mode & _OTHERS:
             return
-        if not _is_ours(folder, left):
+        reason = _why_shared(folder, found, us, made, left)
+        if reason is not None:
             log.warning(
-                "%s is open to other users of this machine, and not the bridge's alone: its rights "
-                "stay as they are; set data (COMFY2MQTT_DATA) to a folder of its own",
+                "%s is open to other users of this machine, and %s: its rights stay as they are; "
+                "set data (COMFY2MQTT_DATA) to a folder of its own",
                 folder,
+                reason,
             )
             return
-        folder.chmod(mode & ~_OTHERS)
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
     except OSError as error:
         log.warning(
             "cannot restrict the rights of %s, other users can read it: %s", folder, error.strerror
@@ -52,22 +58,46 @@ def claim(folder: Path, leave: Collection[Path] = ()) -> None:
     for parent, folders, files in os.walk(folder.absolute()):
         folders[:] = [each for each in folders if Path(parent, each) not in left]
         for each in (*folders, *files):
-            _close(Path(parent, each))
+            _close(Path(parent, each), us)
 
 
-def _is_ours(folder: Path, left: Collection[Path]) -> bool:
-    """True if an open folder is as an earlier version left it, or holds nothing yet."""
-    try:
-        return bool((folder / _JOURNAL).stat().st_mode & _OTHERS)
-    except FileNotFoundError:
-        others = (each for each in folder.iterdir() if each.name != _OF_DISKS)
-        return all(each.absolute() in left for each in others)
+def _our_id() -> int | None:
+    """Return this process' user; None where files have no rights of POSIX."""
+    if sys.platform == "win32":
+        return None
+    return os.geteuid()
 
 
-def _close(path: Path) -> None:
+def _why_shared(
+    folder: Path,
+    found: os.stat_result,
+    us: int,
+    made: Collection[str],
+    left: Collection[Path],
+) -> str | None:
+    """Return why an open folder may be in use by others; None if it is the bridge's alone."""
+    if found.st_uid != us:
+        return "another user's"
+    if found.st_mode & stat.S_ISVTX:
+        return "made for all of them, as /tmp is"
+    others = [
+        each.name
+        for each in folder.iterdir()
+        if each.name != _OF_DISKS
+        and each.absolute() not in left
+        and not any(fnmatchcase(each.name, pattern) for pattern in made)
+    ]
+    if not others:
+        return None
+    more = ", ..." if len(others) > _NAMED else ""
+    return f"not the bridge's alone (there is {', '.join(sorted(others)[:_NAMED])}{more})"
+
+
+def _close(path: Path, us: int) -> None:
     try:
         found = path.lstat()
-        if not stat.S_ISLNK(found.st_mode) and found.st_mode & _OTHERS:
+        ours = found.st_uid == us and not stat.S_ISLNK(found.st_mode)
+        if ours and found.st_mode & _OTHERS:
             path.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)
     except OSError:
-        pass  # another user's, or gone
+        pass  # it is gone

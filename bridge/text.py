@@ -55,7 +55,13 @@ def quoted(value: object) -> str:
     return next((words for kind, words in _OTHERS if isinstance(value, kind)), "something else")
 
 
+def in_quotes(text: str) -> str:
+    """Return a path, a URL or the like as an error quotes it: without a password, and not long."""
+    return repr(clip(without_password(text) if "://" in text else text, _LONGEST_NAME))
+
+
 _QUOTED = 60
+_LONGEST_NAME = 200
 _OTHERS: tuple[tuple[Any, str], ...] = (
     (list | tuple, "a list"),
     (dict, "an object"),
@@ -102,6 +108,26 @@ def _last_part(found: re.Match[str]) -> str:
     parts = [part for part in re.split(r"[/\\]", found[0]) if part]
     is_url = "://" in found[0] and not found[0].startswith("file:")
     return found[0] if is_url or len(parts) < _FEWEST else f".../{parts[-1]}"
+
+
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown, also one that is none: without user, password and query.
+
+    What is in the place of the port is hidden unless it is a number: it may be a password.
+    """
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    _, at, rest = rest.rpartition("@")
+    where = re.split(r"[?#]", rest, maxsplit=1)[0]
+    address, slash, path = where.partition("/")
+    host = _HOST.match(address)
+    port = address[0 if host is None else host.end() :]
+    if port and _NUMBER.fullmatch(port) is None:
+        address, slash, path = f"{address.removesuffix(port)}:***", "", ""
+    return f"{scheme}{mark}{'***@' if at else ''}{address}{slash}{path}"
+
+
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]*\]?|[^:]*")
+_NUMBER = re.compile(r":\d{0,5}")
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:

@@ -92,7 +92,7 @@ def test_the_home_folder_of_nobody_is_reported(tmp_path: Path) -> None:
         ("", {"COMFY2MQTT_CLIENTS": "[" * 5000}, {}, ("COMFY2MQTT_CLIENTS", "expected JSON")),
         ("max_queue = 0", {}, {}, ("max_queue", "0", "at least 1")),
         ("max_queue = true", {}, {}, ("max_queue", "True", "whole number")),
-        ("clients = [1]", {}, {}, ("clients", "[1]", "a table")),
+        ("clients = [1]", {}, {}, ("line 1: clients: expected a table [clients.NAME]",)),
         (
             "",
             {"COMFY2MQTT_MAX_QUEUE": "many"},
@@ -211,7 +211,7 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
             ({"comfyui_url": url}, "http://host:port")
             for url in ("http://h:99999", "http://h:0", "http://h:x", "http://[::1")
         ),
-        ({"public_url": "http://h:99999"}, "public_url: expected http"),
+        ({"public_url": "http://h:99999"}, "public_url: 'http://h:99999': expected http"),
         ({"websocket_origins": "https://home.example:99999"}, "websocket_origins: 'https://home"),
         ({"websocket_origins": "*,home.example"}, "websocket_origins: 'home.example'"),
         ({"websocket_origins": "self"}, "websocket_origins: 'self'"),
@@ -219,10 +219,10 @@ def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
         ({"frame_ancestors": "http://h; img-src *"}, "frame_ancestors: 'http://h; img-src"),
         ({"comfyui_path": "/nowhere"}, "main.py"),
         ({"workflows": "/nowhere"}, "existing folder"),
-        ({"journal": "mysql://h/x"}, "journal: expected postgresql://"),
-        ({"display": '[{"name": "a"}, {"name": "a"}]'}, "display 'a': there are two"),
+        ({"journal": "mysql://h/x"}, "journal: 'mysql://h/x': expected postgresql://"),
+        ({"display": '[{"name": "a"}, {"name": "a"}]'}, "display.a: there are two"),
         ({"comfyui": '[{"name": "a"}, {"name": "a"}]'}, "two of that name"),
-        ({"comfyui": '[{"name": "a", "url": "h:1"}]'}, "'a': url: expected http"),
+        ({"comfyui": '[{"name": "a", "url": "h:1"}]'}, "comfyui.a.url: 'h:1': expected http"),
         ({"comfyui": '[{"name": "a"}]', "comfyui_url": "http://h:1"}, "either"),
         (
             {"comfyui": '[{"name": "a", "url": "http://h", "environment": {"A": "b"}}]'},
@@ -306,7 +306,7 @@ def test_the_key_for_partner_nodes_is_in_a_file_or_a_variable(tmp_path: Path) ->
         ({"comfyui_api_key_file": "bytes"}, "comfyui_api_key_file.*file of text"),
         ({"comfyui_api_key": "sécret"}, "comfyui_api_key.*expected a key"),
         ({"comfyui_api_key": "a", "comfyui_api_key_file": "empty"}, "give one"),
-        ({"comfyui": '[{"name": "a", "api_key": " "}]'}, "'a': api_key.*expected a key"),
+        ({"comfyui": '[{"name": "a", "api_key": " "}]'}, "comfyui.a.api_key.*expected a key"),
     ],
 )
 def test_a_key_that_cannot_be_one_stops_the_start_and_is_not_shown(

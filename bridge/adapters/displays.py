@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import get_args
 
 import msgspec
 from msgspec import UNSET
@@ -26,7 +27,7 @@ from bridge.contract.errors import (
     ExecutionError,
     TooLarge,
 )
-from bridge.contract.messages import Output, OutputInfo, Shown, or_unset
+from bridge.contract.messages import Dither, Format, Output, OutputInfo, Shown, or_unset
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.jobs import outputs
@@ -36,6 +37,7 @@ from bridge.media.profile import Profile
 from bridge.media.transcode import CannotTranscode, Transcoder
 from bridge.mqtt import Connection, PacketTooLarge
 from bridge.requests.permissions import EVERYBODY, Permissions
+from bridge.text import in_quotes, plain_problem
 
 log = logging.getLogger(__name__)
 
@@ -69,13 +71,7 @@ class Displays(Extension):
 
     def check(self, client: str, name: str) -> None:
         """Raise BadRequest or Forbidden unless a client may use a display."""
-        table = self._tables.get(name)
-        if table is None:
-            raise BadRequest(
-                f"there is no display {name!r}", field="show", allowed=sorted(self._tables)
-            )
-        if client not in table.clients and EVERYBODY not in table.clients:
-            self._rights.check_display(client, name)
+        check_show(self._tables, self._rights, client, name)
 
     async def show(self, job: Job, name: str, found: Sequence[outputs.CollectedOutput]) -> Shown:
         """Publish the first image of a job's outputs to a display; returns what became of it."""
@@ -159,6 +155,17 @@ class Displays(Extension):
             self._publisher.publish(self._topics.display_url(name), url.encode(), retain=True)
 
 
+def check_show(
+    displays: Mapping[str, Display], rights: Permissions, client: str, name: str
+) -> None:
+    """Raise BadRequest or Forbidden unless a client may use a display; `displays` are by name."""
+    table = displays.get(name)
+    if table is None:
+        raise BadRequest(f"there is no display {name!r}", field="show", allowed=sorted(displays))
+    if client not in table.clients and EVERYBODY not in table.clients:
+        rights.check_display(client, name)
+
+
 def form_of(table: Display) -> Profile | None:
     """Return the profile of the images that a display takes. Raises ConfigError."""
     given = {
@@ -173,6 +180,19 @@ def form_of(table: Display) -> Profile | None:
     try:
         return profile.read(msgspec.convert(wanted, Output))
     except msgspec.ValidationError as error:
-        raise ConfigError(f"display {table.name!r}: {error}") from None
+        problem, _, where = str(error).partition(" - at `$.")
+        field = where.rstrip("`")
+        place = ("display", table.name, field.removeprefix("max_") if field in _SIDES else field)
+        told = plain_problem(problem)
+        if "enum" in problem:
+            told = f"expected one of {', '.join(_CHOICES[field])}"
+        raise ConfigError(f"{in_quotes(str(wanted[field]))}: {told}", *place) from None
     except BridgeError as error:
-        raise ConfigError(f"display {table.name!r}: {error.message}") from None
+        field = str(error.details.get("field", "")).removeprefix("output.")
+        told = error.message.removeprefix(f"output.{field}: ").replace("output.", "")
+        raise ConfigError(told, "display", table.name, field) from None
+
+
+# A display's own names for what a request gives as `max_width` and `max_height`.
+_SIDES = ("max_width", "max_height")
+_CHOICES = {"format": get_args(Format), "dither": get_args(Dither)}

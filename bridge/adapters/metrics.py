@@ -166,7 +166,7 @@ class MetricsAdapter:
                 await asyncio.Event().wait()
         except OSError as error:
             where = f"{self._host}:{self._port}"
-            raise CannotServeMetrics(f"metrics_listen: {where}: {error.strerror}") from None
+            raise CannotServeMetrics(f"{where}: {error.strerror}", "metrics_listen") from None
 
     async def _metrics(self, _: web.Request) -> web.Response:
         await self._scaling.look()

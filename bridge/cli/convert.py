@@ -11,7 +11,7 @@ import click
 from bridge.cli.shared import FAILED, stop
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIError
-from bridge.config import Config
+from bridge.config import Config, check_comfyuis
 from bridge.media.sniff import sniff
 from bridge.workflows import graph, source
 from bridge.workflows.embedded import is_picture
@@ -27,6 +27,7 @@ async def convert_file(settings: Config, file: Path, saved: Path | None) -> int:
 
     What the nodes are is read from `saved`, else from what the bridge last kept, else asked.
     """
+    check_comfyuis(settings)
     try:
         data = await asyncio.to_thread(file.read_bytes)
         _check_kind(file, data)

@@ -20,6 +20,7 @@ from msgspec import UNSET
 
 from bridge.adapters.web.adapter import WebAdapter
 from bridge.adapters.web.keyring import Keyring
+from bridge.cli.destination import destination_of
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
 from bridge.comfyui import install
@@ -62,6 +63,8 @@ async def demo(workflows: Path, folder: Path, *, once: bool) -> int:
     """Run the demo; returns the exit status. Without `once` it runs until Ctrl-C."""
     if not (workflows / f"{WORKFLOW}.json").is_file():
         stop(f"{workflows}: expected the folder with {WORKFLOW}.json (--workflows)", FAILED)
+    # Before anything is installed, which takes minutes; the command below looks again.
+    destination_of(str(folder)).check()
     if not ON_LINUX:
         stop(install.ELSEWHERE, FAILED)
     stopping = asyncio.Event()

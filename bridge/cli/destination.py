@@ -10,13 +10,12 @@ import mimetypes
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-from bridge.atomicfile import write_file
+from bridge.atomicfile import try_folder, write_file
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.client import Job, JobOutput
 from bridge.contract.messages import Format
@@ -136,8 +135,7 @@ def check_folder(folder: Path) -> None:
     """Make the folder, and a file in it that is gone at once; end the command if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        try_folder(folder)
     except FileExistsError:
         _cannot(folder, "it is a file, not a folder")
     except OSError as error:

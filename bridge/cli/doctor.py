@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import msgspec
 from msgspec import UNSET
 
@@ -34,6 +35,7 @@ from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, Gpu
 from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
+from bridge.service import checks
 from bridge.service.instances import ON_LINUX, interpreter
 from bridge.service.stores import bucket_of
 from bridge.workflows.catalogue import NodeRules
@@ -47,6 +49,8 @@ _NO_BROKER = (
 _RETAINED_S = 1.0
 _ANSWER_S = 5.0
 _LOW_DISK = 1024**3
+# Of what answers at the port of the page or of the metrics.
+_LOOKED_AT = 64 * 1024
 
 
 class _HealthAnswer(msgspec.Struct):
@@ -62,6 +66,7 @@ async def examine(settings: Config, *, as_json: bool) -> int:
         _settings(settings),
         _broker(settings),
         _data(settings),
+        _ports(settings),
         _journal(settings),
         _bucket(settings),
         _comfyui(settings),
@@ -75,11 +80,15 @@ async def examine(settings: Config, *, as_json: bool) -> int:
 
 
 async def _settings(settings: Config) -> AsyncIterator[Finding]:
-    try:
-        config.check(settings)
-    except ConfigError as error:
-        yield Finding(good=False, what=str(error), advice="correct this setting")
-    else:
+    problems = []
+    for check in (*config.CHECKS, checks.check_tables, checks.check_connections):
+        try:
+            await asyncio.to_thread(check, settings)
+        except ConfigError as error:
+            problems.append(settings.sources.explain(error))
+    for problem in dict.fromkeys(problems):
+        yield Finding(good=False, what=problem, advice="correct this setting")
+    if not problems:
         yield Finding(good=True, what="the settings are valid")
     for variable in config.unknown(os.environ):
         meant = config.meant(variable).removeprefix("; ")
@@ -100,6 +109,8 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
         yield await _isolation(settings)
     except ConnectionRefused as error:
         yield Finding(good=False, what=str(error), advice="check user and password in mqtt_url")
+    except ConfigError:
+        pass  # reported above
     except MqttError as error:
         yield Finding(good=False, what=f"broker: {error}", advice=_NO_BROKER)
 
@@ -241,19 +252,14 @@ async def _bucket(settings: Config) -> AsyncIterator[Finding]:
 
 
 async def _data(settings: Config) -> AsyncIterator[Finding]:
-    folder = settings.folder
-    # Nothing is made here: it may be a bridge elsewhere, with other settings, that is asked about.
-    there = next(each for each in (folder, *folder.absolute().parents) if each.is_dir())
-    probe = there / f".doctor-{os.getpid()}"
     try:
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        yield Finding(
-            good=False,
-            what=f"{folder} cannot be written: {error.strerror}",
-            advice="set data (COMFY2MQTT_DATA) to a folder of the bridge's own",
-        )
+        # Nothing is made here: it may be a bridge elsewhere, with other settings, that is meant.
+        there = await asyncio.to_thread(checks.check_data, settings)
+        folder = settings.folder
+    except ConfigError as error:
+        what = settings.sources.explain(error)
+        advice = "set data (COMFY2MQTT_DATA) to a folder of the bridge's own"
+        yield Finding(good=False, what=what, advice=advice)
         return
     free = shutil.disk_usage(there).free
     can = "can be written" if there == folder else "is not there yet, and can be made"
@@ -264,11 +270,50 @@ async def _data(settings: Config) -> AsyncIterator[Finding]:
     )
 
 
+async def _ports(settings: Config) -> AsyncIterator[Finding]:
+    for setting in checks.LISTENS:
+        listen = getattr(settings, setting)
+        if listen is None:
+            continue
+        try:
+            await asyncio.to_thread(checks.check_port, settings, setting)
+        except ConfigError as error:
+            if await _is_a_bridge(listen):
+                yield Finding(good=True, what=f"a bridge serves {listen} ({setting})")
+                continue
+            what = settings.sources.explain(error)
+            yield Finding(good=False, what=what, advice="correct this setting")
+        else:
+            yield Finding(good=True, what=f"{listen} is free ({setting})")
+
+
+async def _is_a_bridge(listen: str) -> bool:
+    """Return whether what listens at an address is a bridge: its page, or its metrics."""
+    host, port = config.host_and_port(listen)
+    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    shown = f"[{here}]" if ":" in here else here
+    urls = [
+        f"{scheme}://{shown}:{port}{path}"
+        for path in ("/", "/metrics")
+        for scheme in ("http", "https")
+    ]
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        for url in urls:
+            try:
+                async with session.get(url, ssl=False) as answer:
+                    if b"comfy2mqtt" in await answer.content.read(_LOOKED_AT):
+                        return True
+            except (aiohttp.ClientError, OSError, TimeoutError):
+                continue
+    return False
+
+
 async def _comfyui(settings: Config) -> AsyncIterator[Finding]:
     for each in settings.comfyuis:
         if each.url is None:
             yield _supervised(each, settings.managed)
-        else:
+        elif config.is_http(each.url):  # else it is reported above
             async for finding in _attached(each, each.url):
                 yield finding
     if settings.comfyui_updates:

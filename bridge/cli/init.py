@@ -16,7 +16,6 @@ from bridge.cli.options import BrokerFlags, broker_url
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import ConfigError
 from bridge.config.draft import draft
-from bridge.mqtt import BadAddress
 
 _PAGE = "127.0.0.1:8090"
 _NO_PAGE = "-"
@@ -26,9 +25,11 @@ _PORTS = 65536
 
 def write_settings(file: Path, *, overwrite: bool) -> None:
     """Ask, and write the file. Ends the command if it cannot be."""
+    if file.is_dir():
+        stop(f"{file} is a folder: name a file", WRONG_USAGE)
     if file.exists() and not overwrite:
         stop(f"{file} exists already; --overwrite replaces it", WRONG_USAGE)
-    if not os.access(file.parent, os.W_OK):
+    if not (file.parent.is_dir() and os.access(file.parent, os.W_OK)):
         stop(f"{file} cannot be written: {file.parent} is no folder that you may write", FAILED)
     chosen = _asked(file)
     try:
@@ -99,15 +100,15 @@ def _broker(given: str) -> str:
     url = given if "://" in given else f"mqtt://{given}"
     try:
         bridge_address(config.Config(mqtt_url=url))
-    except (BadAddress, ValueError) as error:
-        raise click.UsageError(f"{given!r}: {error}") from None
+    except ConfigError as error:
+        raise click.UsageError(error.problem) from None
     return url
 
 
 def _comfyui(given: str) -> str:
     """Return what was typed as a ComfyUI: `own`, a URL or a folder. Raises UsageError."""
     is_folder = (Path(given).expanduser() / "main.py").is_file()
-    if given != _OWN and not given.startswith(("http://", "https://")) and not is_folder:
+    if given != _OWN and not config.is_http(given) and not is_folder:
         raise click.UsageError(
             f"{given!r}: expected {_OWN}, http://host:port or a folder with ComfyUI's main.py"
         )

@@ -10,7 +10,7 @@ import click
 from bridge.adapters.web.keyring import Keyring, KeyringError
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.cli.terminal import show_table
-from bridge.config import Config, ConfigError, shared_key
+from bridge.config import Config, shared_key
 from bridge.contract.topics import ID_RULE, is_id
 from bridge.sinks import signature
 
@@ -59,10 +59,7 @@ def show_webhook_secret(settings: Config, client: str) -> None:
     """Print the secret of a client's webhooks."""
     if not is_id(client):
         stop(f"webhook-secret: {client!r}: expected {ID_RULE}", WRONG_USAGE)
-    try:
-        key = shared_key(settings.webhook_key, signature.KEY_BYTES)
-    except ConfigError as error:
-        stop(str(error), FAILED)
+    key = shared_key(settings.webhook_key, signature.KEY_BYTES, "webhook_key_file")
     click.echo(signature.secret_of(key, client))
 
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.comfyui import install, managed
-from bridge.config import Config
+from bridge.config import Config, check_comfyuis, check_downloads
 from bridge.contract.errors import BridgeError
 from bridge.media.model_files import ModelSource, Progress, fetch
 from bridge.workflows.catalogue import NodeRules
@@ -34,6 +34,8 @@ _EVERY_S = 10.0
 
 async def get(settings: Config, name: str, to: Path | None) -> int:
     """Fetch what a workflow lacks; prints the path of each file. Raises UnknownWorkflow."""
+    check_comfyuis(settings)
+    check_downloads(settings)
     names = [settings.instance_name(each) for each in settings.comfyuis]
     nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
     library = Library(settings.workflows, settings.folder / "object_info", names, nodes)

@@ -110,6 +110,12 @@ class BrokerFlags(Struct, frozen=True):
         """True if any of them is given."""
         return self != BrokerFlags()
 
+    @property
+    def flags(self) -> str:
+        """The flags that are given."""
+        given = (flags for name, flags, _ in BROKER_FLAGS if getattr(self, name) is not None)
+        return ", ".join(each[-1] for each in given)
+
 
 def broker_url(url: str, flags: BrokerFlags) -> str:
     """Return the URL of the broker that the flags name, the rest being as in `url`.

@@ -16,7 +16,7 @@ from typing import Any
 from bridge import config, logs, private
 from bridge.adapters.web.keyring import KeyringError
 from bridge.aio import first
-from bridge.cli.shared import FAILED, WRONG_USAGE, stop
+from bridge.cli.shared import FAILED, stop
 from bridge.config import Config, ConfigError
 from bridge.mqtt import MqttError
 
@@ -48,17 +48,19 @@ def serve(settings: Config) -> str | None:
     from bridge import service
     from bridge.comfyui.building import InstallFailed
     from bridge.jobs.database import DatabaseError
+    from bridge.service import checks
 
     private.from_now_on()
-    private.claim(settings.folder, leave=[settings.workflows])
-    reasons = (ConfigError, DatabaseError, InstallFailed, KeyringError, MqttError)
+    checks.check_data(settings)
+    private.claim(settings.folder, config.IN_DATA, leave=[settings.workflows])
+    reasons = (DatabaseError, InstallFailed, KeyringError, MqttError)
     return _run(service.serve(settings), *reasons)
 
 
 def serve_web(settings: Config) -> str | None:
     """Run the web adapter alone until SIGINT or SIGTERM; return why it could not."""
     private.from_now_on()
-    return _run(_serve_web(settings), ConfigError, KeyringError, MqttError)
+    return _run(_serve_web(settings), KeyringError, MqttError)
 
 
 async def _serve_web(settings: Config) -> None:
@@ -77,11 +79,11 @@ def begin(
     check: Callable[[Config], None],
     run: Callable[[Config], str | None],
 ) -> None:
-    """Check the settings, set up the log, and run; ends the process if that fails."""
-    try:
-        check(settings)
-    except ConfigError as error:
-        stop(str(error), WRONG_USAGE)
+    """Check the settings, set up the log, and run; ends the process if that fails.
+
+    Raises ConfigError.
+    """
+    check(settings)
     logs.set_up(settings.log_level, settings.log_format, settings.secrets)
     warn_of_unknown(os.environ)
     reason = run(settings)
@@ -90,8 +92,12 @@ def begin(
 
 
 def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str | None:
-    """Run to the end; return the text of the first of these reasons why it could not."""
-    reason: str | None = None
+    """Run to the end; return the text of the first of these reasons why it could not.
+
+    Raises ConfigError.
+    """
+    failure: BaseException | None = None
+    known: tuple[type[Exception], ...] = (ConfigError, *reasons)
     sys.setswitchinterval(_SWITCH_S)
     give_back_large_blocks()
     try:
@@ -100,12 +106,13 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
                 runner.run(serving)
             finally:
                 _force_exit_soon()
-    except* reasons as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        reason = str(error)
-    return reason
+    except* known as group:
+        failure = group
+        while isinstance(failure, BaseExceptionGroup):
+            failure = failure.exceptions[0]
+    if isinstance(failure, ConfigError):
+        raise failure
+    return None if failure is None else str(failure)
 
 
 def give_back_large_blocks() -> None:

@@ -26,7 +26,7 @@ from bridge.config import Config, ConfigError
 from bridge.config.about import GROUPS, WEB
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
-from bridge.mqtt import ConnectionRefused, MqttError
+from bridge.mqtt import BadAddress, ConnectionRefused, MqttError
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -77,8 +77,16 @@ def load_settings(flags: Mapping[str, Any], broker: BrokerFlags, file: Path | No
     try:
         url = broker_url(found.mqtt_url, broker)
     except ValueError:
-        url = found.mqtt_url  # what is wrong with it is said where it is used
-    return msgspec.structs.replace(found, mqtt_url=url)
+        return found  # what is wrong with its URL is said where it is used
+    return replaced(found, broker.flags, mqtt_url=url)
+
+
+def replaced(config: Config, where: str, **given: Any) -> Config:
+    """Return settings with others that an option gives, whose name errors then say."""
+    sources = config.sources
+    elsewhere = {**sources.elsewhere, **dict.fromkeys(given, where)}
+    sources = msgspec.structs.replace(sources, elsewhere=elsewhere)
+    return msgspec.structs.replace(config, **given, sources=sources)
 
 
 def settings(
@@ -100,7 +108,10 @@ def settings(
                 found = load_settings(flags, broker, options.pop("file"))
             except ConfigError as error:
                 stop(str(error), WRONG_USAGE)
-            function(settings=found, **options)
+            try:
+                function(settings=found, **options)
+            except ConfigError as error:
+                stop(found.sources.explain(error), WRONG_USAGE)
 
         command: Callable[..., None] = wrapped
         for name in reversed(names):
@@ -137,11 +148,8 @@ def as_json(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def client_name(name: str | None, settings: Config) -> str:
-    """Return the client's name that a command uses."""
-    try:
-        chosen = name or bridge_address(settings).username or "cli"
-    except MqttError as error:
-        stop(f"mqtt_url: {error}", WRONG_USAGE)
+    """Return the client's name that a command uses. Raises ConfigError."""
+    chosen = name or bridge_address(settings).username or "cli"
     if not is_id(chosen):
         stop(f"--client: {chosen!r}: expected {ID_RULE}", WRONG_USAGE)
     return chosen
@@ -156,6 +164,8 @@ def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
         raise SystemExit(INTERRUPTED) from None
     except BridgeError as error:
         stop(explain(error), FAILED)
+    except BadAddress as error:
+        stop(str(error), WRONG_USAGE)
     except ConnectionRefused as error:
         stop(f"{error}; see mqtt_url (COMFY2MQTT_MQTT_URL)", NO_BROKER)
     except MqttError as error:

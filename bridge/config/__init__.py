@@ -1,21 +1,27 @@
 """Settings: what can be set, where it is read from, and the tables that only the file can hold."""
 
-from bridge.config.keyfile import shared_key
+from bridge.config.checks import (
+    CHECKS,
+    check,
+    check_comfyuis,
+    check_downloads,
+    check_file,
+    check_websocket,
+    is_http,
+    is_there,
+)
+from bridge.config.keyfile import check_key, shared_key
+from bridge.config.loading import load, meant, unknown, variable
 from bridge.config.settings import (
     FILE,
+    IN_DATA,
     PREFIX,
     TYPES,
     Config,
-    ConfigError,
-    check,
-    check_websocket,
     first_line,
     host_and_port,
-    load,
-    meant,
-    unknown,
-    variable,
 )
+from bridge.config.sources import ConfigError
 from bridge.config.tables import (
     Call,
     ClientRights,
@@ -28,7 +34,9 @@ from bridge.config.tables import (
 )
 
 __all__ = [
+    "CHECKS",
     "FILE",
+    "IN_DATA",
     "PREFIX",
     "TYPES",
     "Call",
@@ -42,9 +50,15 @@ __all__ = [
     "SinkFolder",
     "Trigger",
     "check",
+    "check_comfyuis",
+    "check_downloads",
+    "check_file",
+    "check_key",
     "check_websocket",
     "first_line",
     "host_and_port",
+    "is_http",
+    "is_there",
     "load",
     "meant",
     "shared_key",

@@ -19,6 +19,7 @@ from msgspec import UNSET, Struct
 
 from bridge.contract.errors import BadRequest
 from bridge.contract.messages import OutputInfo
+from bridge.text import in_quotes
 
 # What a placeholder may be; what it stands for has no character that separates folders.
 PLACEHOLDERS = (
@@ -98,14 +99,16 @@ def read(url: str, field: str = "put.url") -> Target:
         case "folder":
             if _NAME.fullmatch(rest) is None:
                 raise BadRequest(
-                    f"{field}: {url!r}: expected folder:NAME, a folder that the operator has named",
+                    f"{field}: {in_quotes(url)}: expected folder:NAME, a folder that the operator "
+                    "has named",
                     field=field,
                 )
             return FolderTarget(rest)
         case "mqtt":
             if not rest or set(rest) & set("+#\0") or rest.startswith(("$", "/")):
                 raise BadRequest(
-                    f"{field}: {url!r}: expected mqtt:TOPIC, without wildcards", field=field
+                    f"{field}: {in_quotes(url)}: expected mqtt:TOPIC, without wildcards",
+                    field=field,
                 )
             check_template(rest, field)
             return TopicTarget(rest)
@@ -163,12 +166,12 @@ def check_file(template: str, field: str) -> None:
     """Raise BadRequest unless a template names files within a folder, whatever it is given."""
     check_template(template, field)
     if "\\" in template or "\0" in template:
-        raise BadRequest(f"{field}: {template!r}: folders are separated by /", field=field)
+        raise BadRequest(f"{field}: {in_quotes(template)}: folders are separated by /", field=field)
     parts = template.split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise BadRequest(
-            f"{field}: {template!r}: expected a path within the folder, without .. and without a "
-            "slash at its beginning or end",
+            f"{field}: {in_quotes(template)}: expected a path within the folder, without "
+            ".. and without a slash at its beginning or end",
             field=field,
         )
 

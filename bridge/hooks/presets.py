@@ -7,6 +7,7 @@ The programs are Ollama, llama.cpp, vLLM, and a machine that sleeps. A hook beco
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -14,11 +15,14 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from bridge.config import Call, Config, ConfigError, Hook
+from bridge.config import Call, Config, ConfigError, Hook, is_http
+from bridge.contract import targets
+from bridge.contract.errors import BridgeError
 from bridge.contract.topics import is_filter
 from bridge.hooks import calls
 from bridge.hooks.calls import CallFailed, MqttCalls
 from bridge.hooks.machine import Rules
+from bridge.text import in_quotes, without_password
 
 Do: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -45,8 +49,8 @@ def rules_of(config: Config) -> list[Rules]:
         for name in hook.comfyui:
             if name not in known:
                 raise ConfigError(
-                    f"hook {hook.name!r}: comfyui: there is no {name!r}; expected some of "
-                    f"{', '.join(known)}"
+                    f"there is no {name!r}; expected some of {', '.join(known)}",
+                    *("hook", hook.name, "comfyui"),
                 )
         names = frozenset(config.on_the_wire(name) for name in hook.comfyui or known)
         found.append(Rules(hook.name, names, hook.idle_s, waits=hook.on_error == "wait"))
@@ -68,41 +72,30 @@ def check_warm(config: Config) -> None:
     for each in config.comfyuis:
         shared = each.gpu is not None or config.instance_name(each) in hooked
         if each.warm is not None and shared:
+            place = ("comfyui", each.name, "warm") if config.comfyui else ("comfyui_warm",)
             raise ConfigError(
-                f"comfyui {each.name!r}: warm: not with a gpu or a hook: its GPU is given back "
-                "when nothing waits"
+                "not with a gpu or a hook: its GPU is given back when nothing waits", *place
             )
 
 
 def calls_of(hook: Hook, mqtt: MqttCalls, base: str) -> HookCalls:
     """Return what a hook does; `base` is the bridge's own first level. Raises ConfigError."""
-    where = f"hook {hook.name!r}: "
-    before, after = _of_preset(hook, where)
+    check_hook(hook, base)
+    before, after = _of_preset(hook)
     if hook.before_busy is not None:
-        before = _of_call(hook.before_busy, mqtt, f"{where}before_busy: ", base)
+        before = _of_call(hook.before_busy, mqtt)
     if hook.after_idle is not None:
-        after = _of_call(hook.after_idle, mqtt, f"{where}after_idle: ", base)
-    if before is None and after is None:
-        raise ConfigError(f"{where}expected a preset, before_busy or after_idle")
+        after = _of_call(hook.after_idle, mqtt)
     default = _WAKE_TIMEOUT_S if hook.preset == "wake-on-lan" else _TIMEOUT_S
     at_stop = hook.after_idle is None or not hook.after_idle.command
     return HookCalls(before, after, hook.timeout_s or default, at_stop)
 
 
-def _of_preset(hook: Hook, where: str) -> tuple[Do | None, Do | None]:
-    wakes = hook.preset == "wake-on-lan"
-    if hook.preset is None:
-        if hook.url is not None or hook.mac is not None:
-            raise ConfigError(f"{where}url and mac: only with a preset")
-        return None, None
-    if hook.before_busy is not None:
-        raise ConfigError(f"{where}before_busy: the preset says what is done then")
-    if hook.url is None:
-        raise ConfigError(f"{where}url: the preset {hook.preset!r} needs http://host:port")
-    if (hook.mac is not None) is not wakes:
-        raise ConfigError(f"{where}mac: needed by the preset 'wake-on-lan', and by no other")
-    url = _checked_url(hook.url, f"{where}url: ").rstrip("/")
+def _of_preset(hook: Hook) -> tuple[Do | None, Do | None]:
+    url = (hook.url or "").rstrip("/")
     match hook.preset:
+        case None:
+            return None, None
         case "ollama":
             return partial(unload_ollama, url), None
         case "llama.cpp":
@@ -113,36 +106,84 @@ def _of_preset(hook: Hook, where: str) -> tuple[Do | None, Do | None]:
             return partial(calls.wake, hook.mac or "", hook.broadcast, url), None
 
 
-def _of_call(call: Call, mqtt: MqttCalls, where: str, base: str) -> Do:
-    given = [call.url is not None, call.topic is not None, bool(call.command)]
-    if given.count(True) != 1:
-        raise ConfigError(f"{where}expected one of url, topic and command")
-    if call.topic is None and (call.answer is not None or call.expect is not None):
-        raise ConfigError(f"{where}answer and expect: only with topic")
-    if call.answer is None and call.expect is not None:
-        raise ConfigError(f"{where}expect: needs answer, the topic of the answer")
-    for name, topic in (("topic", call.topic), ("answer", call.answer)):
-        if topic is not None:
-            _check_topic(topic, f"{where}{name}: ", base)
+def _of_call(call: Call, mqtt: MqttCalls) -> Do:
     if call.url is not None:
-        url = _checked_url(call.url, f"{where}url: ")
-        return partial(calls.ask, call.method, url, json=call.json, headers=call.headers)
+        return partial(calls.ask, call.method, call.url, json=call.json, headers=call.headers)
     if call.topic is not None:
         return partial(mqtt.call, call)
     return partial(calls.run, call.command)
 
 
-def _checked_url(url: str, where: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise ConfigError(f"{where}expected http://host:port or https://host:port")
-    return url
+# -- checks ----------------------------------------------------------------------------------------
 
 
-def _check_topic(topic: str, where: str, base: str) -> None:
+def check_hook(hook: Hook, base: str) -> None:
+    """Check a hook; `base` is the bridge's own first level. Raises ConfigError."""
+    place = ("hook", hook.name)
+    _check_preset(hook, place)
+    for name, call in (("before_busy", hook.before_busy), ("after_idle", hook.after_idle)):
+        if call is not None:
+            _check_call(call, (*place, name), base)
+    if (hook.preset, hook.before_busy, hook.after_idle) == (None, None, None):
+        raise ConfigError("expected a preset, before_busy or after_idle", *place)
+
+
+def _check_preset(hook: Hook, place: tuple[str, ...]) -> None:
+    if hook.preset is None:
+        for name in ("url", "mac"):
+            if getattr(hook, name) is not None:
+                raise ConfigError("only with a preset", *place, name)
+        return
+    if hook.before_busy is not None:
+        raise ConfigError("the preset says what is done then", *place, "before_busy")
+    if hook.url is None:
+        problem = f"the preset {hook.preset!r} needs http://host:port"
+        raise ConfigError(problem, *place, "url")
+    if (hook.mac is not None) is not (hook.preset == "wake-on-lan"):
+        problem = "needed by the preset 'wake-on-lan', and by no other"
+        raise ConfigError(problem, *place, "mac")
+    _check_url(hook.url, (*place, "url"))
+    try:
+        ipaddress.IPv4Address(hook.broadcast)
+    except ValueError:
+        problem = f"{in_quotes(hook.broadcast)}: expected an IPv4 address, such as 192.168.1.255"
+        raise ConfigError(problem, *place, "broadcast") from None
+
+
+def _check_call(call: Call, place: tuple[str, ...], base: str) -> None:
+    given = [call.url is not None, call.topic is not None, bool(call.command)]
+    if given.count(True) != 1:
+        raise ConfigError("expected one of url, topic and command", *place)
+    for name in ("answer", "expect"):
+        if call.topic is None and getattr(call, name) is not None:
+            raise ConfigError("only with topic", *place, name)
+    if call.answer is None and call.expect is not None:
+        raise ConfigError("needs answer, the topic of the answer", *place, "expect")
+    for name, topic in (("topic", call.topic), ("answer", call.answer)):
+        if topic is not None:
+            _check_topic(topic, (*place, name), base)
+    if call.url is not None:
+        _check_url(call.url, (*place, "url"))
+    try:
+        targets.check_headers(call.headers, "headers")
+    except BridgeError as error:
+        problem = error.message.removeprefix("headers: ")
+        raise ConfigError(problem, *place, "headers") from None
+
+
+def _check_url(url: str, place: tuple[str, ...]) -> None:
+    if not is_http(url):
+        problem = "expected http://host:port or https://host:port"
+        raise ConfigError(f"{in_quotes(without_password(url))}: {problem}", *place)
+
+
+def _check_topic(topic: str, place: tuple[str, ...], base: str) -> None:
     if not is_filter(topic) or set(topic) & set("+#") or topic.startswith("$"):
-        raise ConfigError(f"{where}{topic!r}: expected a topic, without + and #")
+        raise ConfigError(f"{in_quotes(topic)}: expected a topic, without + and #", *place)
     if topic.partition("/")[0] == base:
-        raise ConfigError(f"{where}{topic!r}: it is the bridge's own: begin with another level")
+        raise ConfigError(
+            f"{in_quotes(topic)}: it is the bridge's own: begin with another level", *place
+        )
 
 
 # -- the programs ---------------------------------------------------------------------------------

@@ -77,6 +77,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         path = _path(parts) if websocket else None
         if not parts.hostname:
             raise BadAddress(f"the host is missing; write {_SHAPE}")
+        if not _can_be_host(parts.hostname):
+            raise BadAddress(f"the host is not valid; write {_SHAPE}")
         tls = scheme in ("mqtts", "wss")
         if not tls and (ca or cert or key):
             secure = "wss" if websocket else "mqtts"
@@ -169,6 +171,15 @@ def _first_line(file: Path) -> str:
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise BadAddress(f"the password file {file} cannot be read: {reason}") from None
+
+
+def _can_be_host(host: str) -> bool:
+    """Return whether a host's name could be looked up."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return host.isprintable() and " " not in host
 
 
 def _port(netloc: str, default: int) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from msgspec import UNSET
 
-from bridge.config import ConfigError, Sink, SinkFolder
+from bridge.config import ConfigError, Sink, SinkFolder, is_there
 from bridge.contract import targets
 from bridge.contract.errors import BadRequest, BridgeError
 from bridge.contract.messages import Submit, or_none
@@ -21,6 +21,7 @@ from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarge
 from bridge.jobs.job import JobSinks, OutputSink, ResultWebhook
 from bridge.media.download import Reach
 from bridge.requests.permissions import Permissions, setting
+from bridge.text import in_quotes
 from bridge.workflows.sidecar import SinkRules
 
 T = TypeVar("T")
@@ -102,19 +103,21 @@ class Sinks:
         return JobSinks(put, [] if webhook is None else [ResultWebhook(webhook, own=True)])
 
     def _of_table(self, number: int, table: Sink) -> JobSinks:
-        where = f"sink[{number}]"
+        place = ("sink", number)
         if (table.put is None) == (table.webhook is None):
-            raise ConfigError(f"{where}: give one of put and webhook")
+            raise ConfigError("give one of put and webhook", *place)
+        field = "webhook" if table.put is None else "put"
         try:
             if table.webhook is not None:
-                targets.read_http(table.webhook, f"{where}.webhook")
+                targets.read_http(table.webhook, field)
                 return JobSinks([], [ResultWebhook(table.webhook, own=True)])
             sink = OutputSink(table.put or "", table.output, table.headers, own=True)
-            target = targets.read(sink.url, f"{where}.put")
-            self._check_headers(target, table.headers, f"{where}.headers")
+            target = targets.read(sink.url, field)
             self.check("*", sink, target)
+            field = "headers"
+            self._check_headers(target, table.headers, field)
         except BridgeError as error:
-            raise ConfigError(f"{error.message}") from None
+            raise ConfigError(error.message.removeprefix(f"{field}: "), *place, field) from None
         return JobSinks([sink])
 
     @staticmethod
@@ -125,11 +128,15 @@ class Sinks:
 
 
 def check_folder(folder: SinkFolder) -> None:
-    """Raise ConfigError for a name template that may lead out of the folder."""
+    """Raise ConfigError for a name template that may lead out of the folder, or for no folder."""
     try:
         targets.check_file(folder.file, "file")
     except BridgeError as error:
-        raise ConfigError(f"sink_folder {folder.name!r}: {error.message}") from None
+        problem = error.message.removeprefix("file: ")
+        raise ConfigError(problem, "sink_folder", folder.name, "file") from None
+    if is_there(folder.path.exists) and not is_there(folder.path.is_dir):
+        problem = f"{in_quotes(str(folder.path))}: it is a file, not a folder"
+        raise ConfigError(problem, "sink_folder", folder.name, "path")
 
 
 def _named(globs: Sequence[str], name: str) -> bool:

@@ -12,6 +12,7 @@ from bridge.config import Config
 from bridge.jobs.database import Fenced
 from bridge.service import instances
 from bridge.service.bridge import Bridge
+from bridge.service.checks import check_start
 from bridge.service.stores import need_extras
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ ANEW_S = 1.0
 async def serve(config: Config) -> None:
     """Run a bridge until SIGINT or SIGTERM.
 
-    Raises BadAddress, DatabaseError, InstallFailed or ConnectionRefused if it cannot start.
+    Raises ConfigError, DatabaseError, InstallFailed or ConnectionRefused if it cannot start.
     """
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -31,6 +32,7 @@ async def serve(config: Config) -> None:
     address = bridge_address(config)
     # Before a ComfyUI is installed, which takes minutes.
     need_extras(config)
+    await asyncio.to_thread(check_start, config)
     found = await instances.configs(config, stopping)
     if found is None:
         return

@@ -58,7 +58,7 @@ class PublicUrls:
         """Make the addresses of a bridge; None without `public_url`. Raises ConfigError."""
         if config.public_url is None:
             return None
-        return cls(config.public_url, shared_key(config.link_key, links.KEY_BYTES))
+        return cls(config.public_url, shared_key(config.link_key, links.KEY_BYTES, "link_key_file"))
 
     def output(self, job: Key, index: int, until: float) -> str:
         """Return a link to an output, good until a time in seconds since the epoch."""

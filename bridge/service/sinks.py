@@ -53,7 +53,9 @@ class SinkParts:
         )
         self._webhooks = WebhookSender(
             journal,
-            key=functools.cache(lambda: shared_key(config.webhook_key, signature.KEY_BYTES)),
+            key=functools.cache(
+                lambda: shared_key(config.webhook_key, signature.KEY_BYTES, "webhook_key_file")
+            ),
             check=self._reach,
             gave_up=mqtt.gave_up,
             ours=ours,

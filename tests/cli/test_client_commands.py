@@ -182,7 +182,7 @@ def test_the_web_adapter_alone_shows_the_flags_that_it_uses_and_takes_all(cli: C
     for flag in ("--comfyui-url", "--max-queue", "--homeassistant", "--keep-results-s"):
         assert flag not in shown, flag
     ran = cli("websocket", "--comfyui-url", "http://h:1", "--websocket-origins", "none")
-    assert "websocket_origins: 'none': expected" in ran.stderr
+    assert "--websocket-origins: 'none': expected" in ran.stderr
 
 
 @pytest.mark.parametrize(

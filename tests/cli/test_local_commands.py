@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import sqlite3
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,55 @@ def test_the_doctor_tells_what_is_away_and_what_to_do(
     Path("data").mkdir()
     assert "ok   data (data, by the settings here) can be written" in cli("doctor").stdout
     assert list(Path("data").iterdir()) == []
+
+
+def test_the_doctor_tells_of_each_setting_that_would_stop_a_bridge(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("comfy2mqtt.toml").write_text(
+        'journal = "postgresql://h:x/d"\nmqtt_url = "mqtt://h:x"\ndata = "comfy2mqtt.toml"\n'
+        'public_url = "h"\n[[display]]\nname = "kitchen"\nwidth = 0\n'
+    )
+    for name in ("MQTT_URL", "DATA"):
+        monkeypatch.delenv(f"COMFY2MQTT_{name}")
+    monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://[::1")
+    told = cli("doctor")
+    assert (told.exit_code, told.exception is None) == (1, False)
+    for line in (
+        "BAD  COMFY2MQTT_COMFYUI_URL: 'http://[::1': expected http",
+        "BAD  comfy2mqtt.toml, line 1: journal: 'postgresql://h:***': the port must",
+        "BAD  comfy2mqtt.toml, line 2: mqtt_url: 'mqtt://h:***': the port must",
+        "BAD  comfy2mqtt.toml, line 3: data: 'comfy2mqtt.toml': comfy2mqtt.toml cannot be written",
+        "BAD  comfy2mqtt.toml, line 4: public_url: 'h': expected http",
+        "BAD  comfy2mqtt.toml, line 7: display.kitchen.width: '0': expected a whole number",
+    ):
+        assert line in told.stdout, told.stdout
+    assert "Traceback" not in told.output
+
+
+def test_the_doctor_tells_whether_the_page_could_be_served(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("COMFY2MQTT_WEBSOCKET_LISTEN", address)
+        answering = threading.Thread(target=_answer_each, args=(taken,), daemon=True)
+        answering.start()
+        told = cli("doctor").stdout
+        taken.shutdown(socket.SHUT_RDWR)
+        answering.join()
+    assert f"BAD  COMFY2MQTT_WEBSOCKET_LISTEN: '{address}': another program listens" in told
+    assert f"ok   {address} is free (websocket_listen)" in cli("doctor").stdout
+
+
+def _answer_each(server: socket.socket) -> None:
+    """Answer each connection as another program's web page."""
+    with suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 
 
 def test_the_doctor_tells_of_updates_that_are_wanted_and_cannot_be(

@@ -81,32 +81,132 @@ TYPED = [
     (
         "serve --comfyui-url localhost:8188",
         2,
-        "comfyui_url: expected http://host:port or https://host:port",
+        "--comfyui-url: 'localhost:8188': expected http://host:port or https://host:port",
     ),
     (
         "serve --comfyui-path none",
         2,
-        "comfyui_path: 'none': expected a folder with ComfyUI's main.py",
+        "--comfyui-path: 'none': expected a folder with ComfyUI's main.py",
     ),
-    ("serve --workflows none", 2, "workflows: 'none': expected an existing folder"),
+    ("serve --workflows none", 2, "--workflows: 'none': expected an existing folder"),
     (
         "serve --journal mysql://x",
         2,
-        "journal: expected postgresql://user:password@host:port/database",
+        "--journal: 'mysql://x': expected postgresql://user:password@host:port/database",
     ),
     ("serve --config none.toml", 2, "none.toml: no such file"),
+    ("serve --config .", 2, ".: cannot be read: Is a directory"),
+    (
+        "serve --config utf16.toml",
+        2,
+        "utf16.toml: expected text in UTF-8, or in UTF-16 with its byte order mark",
+    ),
+    (
+        "serve --config latin1.toml",
+        2,
+        "latin1.toml: expected text in UTF-8, or in UTF-16 with its byte order mark",
+    ),
+    (
+        "serve --config field.toml",
+        2,
+        "field.toml, line 3: display.a.widht: no such field; did you mean 'width'?",
+    ),
+    (
+        "serve --config below.toml",
+        2,
+        ("below.toml, line 2: clients.a.max_queu: no such field; did you mean 'max_queue'?"),
+    ),
+    (
+        "serve --config late.toml",
+        2,
+        (
+            "late.toml, line 2: clients.a.mqtt_url: no such field; "
+            "the setting mqtt_url has to be above the first table"
+        ),
+    ),
+    (
+        "serve --config table.toml",
+        2,
+        (
+            "table.toml, line 1: mqtt: no such setting; write mqtt_url = ... above the first table "
+            "(docs/settings.md and `comfy2mqtt serve --help` list all)"
+        ),
+    ),
+    (
+        "serve --config single.toml",
+        2,
+        (
+            "single.toml, line 1: display: expected a list of tables: begin each with [[display]], "
+            "with its name in it"
+        ),
+    ),
+    (
+        "serve --data nofolder.txt",
+        2,
+        (
+            "--data: 'nofolder.txt': nofolder.txt cannot be written: it is a file; "
+            "expected a folder of the bridge's own"
+        ),
+    ),
+    (
+        "demo -o nofolder.txt/x",
+        2,
+        "-o: nothing can be written to nofolder.txt/x: Not a directory; nothing was sent",
+    ),
+    (
+        "convert photo.jpg --comfyui-url http://[::1",
+        2,
+        "--comfyui-url: 'http://[::1': expected http://host:port or https://host:port",
+    ),
+    (
+        "models get demo --model-hosts https://huggingface.co",
+        2,
+        "--model-hosts: 'https://huggingface.co': expected names of hosts, as in a URL",
+    ),
+    (
+        "comfyui install --comfyui-torch-index ftp://h",
+        2,
+        "--comfyui-torch-index: 'ftp://h': expected http://host[:port] or https://host[:port]",
+    ),
+    ("restore x.tar --data nofolder.txt", 1, "x.tar: nofolder.txt: File exists"),
+    ("init --file . --overwrite", 2, ". is a folder: name a file"),
+    (
+        "init --file nofolder.txt/x",
+        1,
+        "nofolder.txt/x cannot be written: nofolder.txt is no folder that you may write",
+    ),
+    ("queue --mqtt-ca none --mqtt-url mqtts://h", 2, "--mqtt-ca: 'none': expected a file"),
+    (
+        "watch --mqtt-url mqtt://u:hunter2@h:x",
+        2,
+        (
+            "--mqtt-url: 'mqtt://***@h:***': the port must be a number from 1 to 65535; "
+            "in a user name or password write : as %3A and @ as %40"
+        ),
+    ),
+    (
+        "jobs -H a..b -p 1",
+        2,
+        (
+            "--host, --port: 'mqtt://a..b:1': the host is not valid; write "
+            "mqtt://user:password@host:port, mqtts:// for TLS, ws:// or wss:// for WebSocket"
+        ),
+    ),
     (
         "serve --config misspelt.toml",
         2,
         (
-            "misspelt.toml: mqtt_ulr: no such setting; did you mean 'mqtt_url'? "
+            "misspelt.toml, line 1: mqtt_ulr: no such setting; did you mean 'mqtt_url'? "
             "(docs/settings.md and `comfy2mqtt serve --help` list all)"
         ),
     ),
     (
         "serve --config broken.toml",
         2,
-        "broken.toml: not valid TOML: Invalid value (at line 1, column 13)",
+        (
+            "broken.toml: not valid TOML: Invalid value (at line 1, column 13); "
+            "is it a text without quotes?"
+        ),
     ),
     (
         "jobs --mqtt-url ws://127.0.0.1:9/mqtt",
@@ -120,7 +220,7 @@ TYPED = [
         "jobs --mqtt-url http://h",
         2,
         (
-            "mqtt_url: the scheme must be mqtt, mqtts, ws or wss; write "
+            "--mqtt-url: 'http://h': the scheme must be mqtt, mqtts, ws or wss; write "
             "mqtt://user:password@host:port, mqtts:// for TLS, ws:// or wss:// for WebSocket"
         ),
     ),
@@ -191,6 +291,13 @@ def test_each_mistake_has_its_whole_message(
     Path("nofolder.txt").write_text("")
     Path("misspelt.toml").write_text('mqtt_ulr = "x"\n')
     Path("broken.toml").write_text("max_queue = \n")
+    Path("utf16.toml").write_bytes("max_queue = 0".encode("utf-16-le"))
+    Path("latin1.toml").write_bytes(b'name = "\xe9"\n')
+    Path("field.toml").write_text('[[display]]\nname = "a"\nwidht = 1\n')
+    Path("below.toml").write_text("[clients.a]\nmax_queu = 1\n")
+    Path("late.toml").write_text('[clients.a]\nmqtt_url = "h"\n')
+    Path("table.toml").write_text('[mqtt]\nurl = "h"\n')
+    Path("single.toml").write_text("[display.a]\nwidth = 1\n")
     Path("photo.jpg").write_bytes(b"\xff\xd8\xff\xe0" + bytes(99))
     words = [each.strip("'") for each in re.findall(r"'[^']*'|\S+", line)]
     ran = CliRunner().invoke(main, words, prog_name="comfy2mqtt")

@@ -199,7 +199,7 @@ MISTAKES = {
         200,
         '{"comfyui_url": "pc"}',
         {},
-        "comfyui_url",
+        "COMFY2MQTT_COMFYUI_URL: ",
     ),
 }
 

@@ -224,5 +224,5 @@ async def test_a_trigger_that_could_feed_itself_stops_the_start(
     )
     await bridge.start(ready=False)
     assert await bridge.wait() != 0
-    assert "trigger 'loop': topic:" in bridge.log
+    assert "trigger.loop.topic:" in bridge.log
     assert "Traceback" not in bridge.log

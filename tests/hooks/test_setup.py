@@ -10,7 +10,8 @@ import pytest
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.config import Config, ConfigError, check, load
 from bridge.hooks.calls import MqttCalls
-from bridge.hooks.presets import calls_of, check_warm, gpus_of, rules_of
+from bridge.hooks.presets import calls_of, gpus_of, rules_of
+from bridge.service.checks import check_tables
 
 HEAD = '[[hook]]\nname = "h"\n'
 
@@ -24,12 +25,11 @@ def read(tmp_path: Path, text: str) -> Config:
 def start(tmp_path: Path, text: str) -> None:
     """Look at settings as the start of a bridge does."""
     config = read(tmp_path, text)
-    check(config)
-    mqtt = MqttCalls(cast("Publisher", None))
-    for hook in config.hook:
-        calls_of(hook, mqtt, config.base_topic)
-    rules_of(config)
-    check_warm(config)
+    try:
+        check(config)
+        check_tables(config)
+    except ConfigError as error:
+        raise ConfigError(config.sources.explain(error)) from None
 
 
 def refused(tmp_path: Path, text: str) -> str:
@@ -42,60 +42,70 @@ def refused(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("", "hook 'h': expected a preset, before_busy or after_idle"),
-        ('preset = "ollama"', "hook 'h': url: the preset 'ollama' needs http://host:port"),
-        ('preset = "ollama"\nurl = "ollama:1"', "hook 'h': url: expected http://host:port"),
-        ('preset = "other"\nurl = "http://a"', "hook: "),
-        ('url = "http://a"', "hook 'h': url and mac: only with a preset"),
+        ("", "hook.h: expected a preset, before_busy or after_idle"),
+        ('preset = "ollama"', "hook.h.url: the preset 'ollama' needs http://host:port"),
+        (
+            'preset = "ollama"\nurl = "ollama:1"',
+            "hook.h.url: 'ollama:1': expected http://host:port",
+        ),
+        ('preset = "other"\nurl = "http://a"', "hook.h."),
+        ('url = "http://a"', "hook.h.url: only with a preset"),
         (
             'preset = "vllm"\nurl = "http://a"\nmac = "00:11:22:33:44:55"',
-            "hook 'h': mac: needed by the preset 'wake-on-lan', and by no other",
+            "hook.h.mac: needed by the preset 'wake-on-lan', and by no other",
         ),
         (
             'preset = "wake-on-lan"\nurl = "http://a"',
-            "hook 'h': mac: needed by the preset 'wake-on-lan', and by no other",
+            "hook.h.mac: needed by the preset 'wake-on-lan', and by no other",
         ),
-        ('preset = "wake-on-lan"\nurl = "http://a"\nmac = "nonsense"', "hook: "),
+        ('preset = "wake-on-lan"\nurl = "http://a"\nmac = "nonsense"', "hook.h."),
         (
             'preset = "ollama"\nurl = "http://a"\nbefore_busy = {command = ["true"]}',
-            "hook 'h': before_busy: the preset says what is done then",
+            "hook.h.before_busy: the preset says what is done then",
         ),
-        ("before_busy = {}", "hook 'h': before_busy: expected one of url, topic and command"),
+        ("before_busy = {}", "hook.h.before_busy: expected one of url, topic and command"),
         (
             'after_idle = {url = "http://a", topic = "a"}',
-            "hook 'h': after_idle: expected one of url, topic and command",
+            "hook.h.after_idle: expected one of url, topic and command",
         ),
-        ('before_busy = {url = "file:///etc"}', "hook 'h': before_busy: url: expected http"),
+        (
+            'before_busy = {url = "file:///etc"}',
+            "hook.h.before_busy.url: 'file:///etc': expected http",
+        ),
         (
             'before_busy = {url = "http://a", answer = "b"}',
-            "hook 'h': before_busy: answer and expect: only with topic",
+            "hook.h.before_busy.answer: only with topic",
         ),
         (
             'before_busy = {topic = "a", expect = "b"}',
-            "hook 'h': before_busy: expect: needs answer",
+            "hook.h.before_busy.expect: needs answer",
         ),
-        ('before_busy = {topic = "a/#"}', "hook 'h': before_busy: topic: 'a/#': expected a topic"),
-        ('before_busy = {topic = "$SYS/a"}', "hook 'h': before_busy: topic: '$SYS/a': expected"),
+        ('before_busy = {topic = "a/#"}', "hook.h.before_busy.topic: 'a/#': expected a topic"),
+        ('before_busy = {topic = "$SYS/a"}', "hook.h.before_busy.topic: '$SYS/a': expected"),
         (
             'before_busy = {topic = "comfy2mqtt/bridge/request/queue/clear"}',
-            "hook 'h': before_busy: topic: 'comfy2mqtt/bridge/request/queue/clear': it is the",
+            "hook.h.before_busy.topic: 'comfy2mqtt/bridge/request/queue/clear': it is the",
         ),
         (
             'before_busy = {topic = "a", answer = "comfy2mqtt/x"}',
-            "hook 'h': before_busy: answer: 'comfy2mqtt/x': it is the bridge's own",
+            "hook.h.before_busy.answer: 'comfy2mqtt/x': it is the bridge's own",
         ),
-        ('before_busy = {command = ["true"]}\non_error = "panic"', "hook: "),
-        ('before_busy = {command = ["true"]}\ntimeout_s = 0', "hook: "),
+        ('before_busy = {command = ["true"]}\non_error = "panic"', "hook.h."),
+        ('before_busy = {command = ["true"]}\ntimeout_s = 0', "hook.h."),
         (
             'before_busy = {command = ["true"]}\ncomfyui = ["other"]',
-            "hook 'h': comfyui: there is no 'other'; expected some of default",
+            "hook.h.comfyui: there is no 'other'; expected some of default",
         ),
-        (f'before_busy = {{command = ["true"]}}\n{HEAD}', "hook 'h': there are two of that name"),
+        (f'before_busy = {{command = ["true"]}}\n{HEAD}', "hook.h: there are two of that name"),
     ],
 )
 def test_a_hook_that_could_never_work_stops_the_start(tmp_path: Path, text: str, why: str) -> None:
     told = refused(tmp_path, f"{HEAD}{text}\n")
-    assert told.removeprefix(f"{tmp_path / 'comfy2mqtt.toml'}: ").startswith(why)
+    assert (
+        told.partition(f"{tmp_path / 'comfy2mqtt.toml'}, line ")[2]
+        .partition(": ")[2]
+        .startswith(why)
+    )
     assert "\n" not in told
 
 
@@ -112,10 +122,10 @@ def test_what_a_hook_is_called_with_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_a_comfyui_that_is_kept_loaded_shares_no_gpu(tmp_path: Path) -> None:
-    why = "comfyui 'default': warm: not with a gpu or a hook"
-    assert refused(tmp_path, 'comfyui_warm = "a"\ncomfyui_gpu = "card"\n').startswith(why)
+    why = "line 1: comfyui_warm: not with a gpu or a hook"
+    assert why in refused(tmp_path, 'comfyui_warm = "a"\ncomfyui_gpu = "card"\n')
     hook = f'{HEAD}before_busy = {{command = ["true"]}}\n'
-    assert refused(tmp_path, f'comfyui_warm = "a"\n{hook}').startswith(why)
+    assert why in refused(tmp_path, f'comfyui_warm = "a"\n{hook}')
 
 
 def test_hooks_are_for_all_or_for_those_that_they_name(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.jobs.database import Database, DatabaseError
+from bridge.jobs.database import Database, DatabaseError, probe
 from bridge.jobs.database.blobs import Blobs
 from bridge.jobs.database.engine import Away
 from bridge.jobs.database.notices import is_pooled, notices
@@ -165,6 +165,24 @@ async def test_a_pooler_is_noticed_by_the_server_process_that_answers(
         return [(session,)]
 
     assert await is_pooled(7, ask) is behind
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:hunter2@127.0.0.1:x/d",
+        "postgresql://u:hunter2@127.0.0.1:99999/d",
+        "postgresql://u:hunter2@127.0.0.1:9/d?port=x",
+        "postgresql://u:hunter2@127.0.0.1:9/d?sslmode=x",
+        "postgresql://u:hunter2@127.0.0.1,127.0.0.2/d?port=9,9,9",
+        "postgresql://u:hunter2@[::1/d",
+    ],
+)
+def test_an_address_that_cannot_be_used_is_not_tried_again_and_again(address: str) -> None:
+    with pytest.raises(DatabaseError) as caught:
+        probe(address)
+    assert not isinstance(caught.value, Away)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_every_statement_of_the_schema_is_translated_for_postgresql() -> None:

@@ -165,8 +165,8 @@ CONTAINMENT: tuple[Mutant, ...] = (
     Mutant(
         name="links-are-followed",
         file="bridge/private.py",
-        old="        if not stat.S_ISLNK(found.st_mode) and found.st_mode & _OTHERS:\n",
-        new="        if found.st_mode & _OTHERS:\n",
+        old="        ours = found.st_uid == us and not stat.S_ISLNK(found.st_mode)\n",
+        new="        ours = found.st_uid == us\n",
         guarantee="closing the data folder changes nothing that a link leads to",
         tests=("tests/test_private.py",),
     ),

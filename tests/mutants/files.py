@@ -17,10 +17,26 @@ FILES: tuple[Mutant, ...] = (
     Mutant(
         name="open-folder-stays-open",
         file="bridge/private.py",
-        old="        folder.chmod(mode & ~_OTHERS)",
+        old="        folder.chmod(stat.S_IMODE(found.st_mode) & ~_OTHERS)",
         new="        pass",
         guarantee="a data folder that others could read is closed to them",
         tests=("tests/test_private.py",),
+    ),
+    Mutant(
+        name="folders-of-others-are-closed",
+        file="bridge/private.py",
+        old="    if not others:\n        return None",
+        new="    if True:\n        return None",
+        guarantee="a folder that holds what is not the bridge's stays as it is",
+        tests=("tests/test_private.py",),
+    ),
+    Mutant(
+        name="looked-at-after-the-install",
+        file="bridge/service/app.py",
+        old="    await asyncio.to_thread(check_start, config)\n",
+        new="",
+        guarantee="wrong tables, addresses and ports are found before a ComfyUI is installed",
+        tests=("tests/service/test_checks.py",),
     ),
     Mutant(
         name="damage-is-any-fault",

@@ -147,7 +147,7 @@ def test_a_setting_of_no_use_ends_the_start(table: Sink) -> None:
 
 def test_a_template_that_leads_out_of_its_folder_ends_the_start() -> None:
     check_folder(SinkFolder(name="x", path=Path("/srv")))
-    with pytest.raises(ConfigError, match="'x': file"):
+    with pytest.raises(ConfigError, match=r"sink_folder\.x\.file"):
         check_folder(SinkFolder(name="x", path=Path("/srv"), file="../{job_id}"))
 
 

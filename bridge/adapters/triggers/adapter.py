@@ -48,7 +48,7 @@ class Triggers(Extension):
         """Raise ConfigError for a trigger that could never work."""
         self._rules = [Rule(table, topics) for table in tables]
         for table in tables:
-            _check_rights(table, rights, displays)
+            check_rights(table, rights, displays.check)
         self._topics = topics
         self._publisher = publisher
         self._clock = clock
@@ -146,23 +146,32 @@ class Triggers(Extension):
         self._publisher.publish(self._topics.event, event)
 
 
-def _check_rights(table: Trigger, rights: Permissions, displays: Displays) -> None:
-    """Raise ConfigError for what the trigger's client may not do, whatever the message."""
+def check_rights(
+    table: Trigger, rights: Permissions, check_show: Callable[[str, str], None]
+) -> None:
+    """Raise ConfigError for what the trigger's client may not do, whatever the message.
+
+    `check_show` checks that a client may use a display.
+    """
+    field = "workflow"
     try:
         rights.check_workflow(table.client, table.workflow)
+        field = "priority"
         rights.check_priority(table.client, table.priority)
+        field = "inputs"
         for name, value in table.inputs.items():
             if isinstance(topic := _topic_of(value), str):
                 rights.check_topic(table.client, name, topic)
+        field = "show"
         if table.show is not None:
-            displays.check(table.client, table.show)
+            check_show(table.client, table.show)
     except BridgeError as error:
         setting = (
             f"; the setting {error.details['setting']} allows it"
             if isinstance(error, Forbidden)
             else ""
         )
-        raise ConfigError(f"trigger {table.name!r}: {error.message}{setting}") from None
+        raise ConfigError(f"{error.message}{setting}", "trigger", table.name, field) from None
 
 
 def _topic_of(value: Any) -> Any:

@@ -17,9 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-import jmespath
 import msgspec
-from jmespath.exceptions import JMESPathError, JMESPathTypeError
 from msgspec import UNSET, Raw, Struct
 
 from bridge.config import ConfigError, Trigger
@@ -29,10 +27,11 @@ from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper
 from bridge.contract.sources import Inline
 from bridge.contract.topics import Topics, is_filter, matches
 from bridge.media import profile
-from bridge.text import one_line
+from bridge.text import clip, in_quotes, one_line, plain_problem, printable
 
 _NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_ID = 64
+_LONGEST_WHY = 200
 
 
 class Message(Struct, frozen=True):
@@ -55,18 +54,20 @@ class Rule:
         """Raise ConfigError for what could never work, or would trigger itself."""
         self.table = table
         self._output = _output(table)
-        where = f"trigger {table.name!r}: "
+        place = ("trigger", table.name)
         if not is_filter(table.topic):
-            raise ConfigError(f"{where}topic: {table.topic!r} is no topic filter")
+            raise ConfigError(f"{in_quotes(table.topic)} is no topic filter", *place, "topic")
         if topics.covers(table.topic):
             raise ConfigError(
-                f"{where}topic: {table.topic!r} may match what the bridge itself publishes, "
-                f"below {topics.base!r}"
+                f"{in_quotes(table.topic)} may match what the bridge itself publishes, "
+                f"below {topics.base!r}",
+                *place,
+                "topic",
             )
-        self._when = _compile(table.when, f"{where}when")
-        self._job_id = _compile(table.job_id, f"{where}job_id")
+        self._when = _compile(table.when, (*place, "when"))
+        self._job_id = _compile(table.job_id, (*place, "job_id"))
         self._inputs = {
-            name: _template(value, f"{where}inputs.{name}") for name, value in table.inputs.items()
+            name: _template(value, (*place, "inputs", name)) for name, value in table.inputs.items()
         }
 
     def fires(self, message: Message) -> bool:
@@ -75,7 +76,8 @@ class Rule:
             return False
         try:
             return self._when is None or _is_true(self._when(_read(message.payload)))
-        except JMESPathError:  # a function was given another type than it takes: another message
+        except ValueError:
+            # Of JMESPath: a function was given another type than it takes. It is another message.
             return False
 
     def submit(self, message: Message) -> Submit:
@@ -102,14 +104,14 @@ class Rule:
     def _value(self, name: str, template: _Template, message: Message, value: Any) -> Any:
         try:
             return template(message, value)
-        except JMESPathError as error:
+        except ValueError as error:  # of JMESPath
             raise InvalidInput(f"input {name!r}: {one_line(str(error))}", input=name) from None
 
     def _id(self, value: Any) -> str | None:
         """Return the job id that a message gives, None if it gives none."""
         try:
             found = None if self._job_id is None else self._job_id(value)
-        except JMESPathError as error:
+        except ValueError as error:  # of JMESPath
             raise InvalidInput(f"job_id: {one_line(str(error))}", field="job_id") from None
         if isinstance(found, bool) or not isinstance(found, str | int | float):
             return None
@@ -117,50 +119,66 @@ class Rule:
 
 
 def _output(table: Trigger) -> Output:
+    place = ("trigger", table.name, "output")
     try:
         output = msgspec.convert(table.output, Output)
         profile.read(output)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"trigger {table.name!r}: output: {error}") from None
+        problem, _, field = str(error).partition(" - at `$.")
+        raise ConfigError(
+            plain_problem(problem), *place, *filter(None, [field.rstrip("`")])
+        ) from None
     except BridgeError as error:
-        raise ConfigError(f"trigger {table.name!r}: {error.message}") from None
+        raise ConfigError(error.message, *place) from None
     return output
 
 
-def _compile(expression: str | None, where: str) -> Expression | None:
+def _compile(expression: str | None, place: tuple[str, ...]) -> Expression | None:
     """Compile an expression. Raises ConfigError."""
     if expression is None:
         return None
+    # Most bridges have no triggers, and do without it.
+    import jmespath  # noqa: PLC0415
+    from jmespath.exceptions import JMESPathTypeError  # noqa: PLC0415
+
     try:
         compiled = jmespath.compile(expression)
         # Whether a function exists, and how many arguments it takes, shows only when it is called.
         with suppress(JMESPathTypeError):
             compiled.search(None)
-    except JMESPathError as error:
-        raise ConfigError(f"{where}: {expression!r}: {one_line(str(error))}") from None
+    except RecursionError:
+        raise ConfigError(f"{in_quotes(expression)}: nested too deeply", *place) from None
+    except ValueError as error:  # all of JMESPath's are, and what it does not expect
+        raise ConfigError(f"{in_quotes(expression)}: {_why(error)}", *place) from None
 
     def search(value: Any) -> Any:
         try:
             return compiled.search(value)
         except OverflowError as error:  # of `avg`, for whole numbers that no float holds
-            raise JMESPathError(str(error)) from None
+            raise ValueError(str(error)) from None
 
     return search
 
 
-def _template(value: Any, where: str) -> _Template:
+def _why(error: ValueError) -> str:
+    # The lines after the first one repeat the expression.
+    first = str(error).partition("\n")[0].removesuffix(", for expression:")
+    return clip(printable(first), _LONGEST_WHY)
+
+
+def _template(value: Any, place: tuple[str, ...]) -> _Template:
     """Compile an input's value. Raises ConfigError."""
     match value:
         case {"path": str(path), **rest} if not rest:
-            found = _compile(path, where)
+            found = _compile(path, place)
             return lambda _, read: None if found is None else found(read)
         case {"payload": True, **rest} if not rest:
             return lambda message, _: Inline(message.payload, message.content_type)
         case dict():
-            parts = {key: _template(each, where) for key, each in value.items()}
+            parts = {key: _template(each, place) for key, each in value.items()}
             return lambda message, read: {key: part(message, read) for key, part in parts.items()}
         case list():
-            items = [_template(each, where) for each in value]
+            items = [_template(each, place) for each in value]
             return lambda message, read: [item(message, read) for item in items]
         case _:
             return lambda _message, _read: value

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
+from bridge.adapters.mqtt.broker_address import public_address, web_address
 from bridge.adapters.web import handlers, responses
 from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
@@ -20,13 +21,7 @@ from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.keyring import Keyring, KeyringError
 from bridge.adapters.web.replay import Replay
 from bridge.adapters.web.server import serving
-from bridge.adapters.web.settings import (
-    Settings,
-    broker_of,
-    clients_broker,
-    public_broker_of,
-    settings_of,
-)
+from bridge.adapters.web.settings import Settings, clients_broker, settings_of
 from bridge.adapters.web.signed_urls import SignedUrls
 from bridge.adapters.web.sockets import Sockets
 from bridge.config import Config, ConfigError, shared_key
@@ -94,15 +89,15 @@ class WebAdapter:
 
     @classmethod
     def of(cls, config: Config) -> WebAdapter:
-        """Make the adapter that the settings describe. Raises ConfigError, BadAddress."""
+        """Make the adapter that the settings describe. Raises ConfigError."""
         return cls(
             settings_of(config),
-            broker_of(config),
+            web_address(config),
             Topics(config.base_topic),
             keyring=Keyring(config.keys_file),
-            link_key=shared_key(config.link_key, KEY_BYTES),
+            link_key=shared_key(config.link_key, KEY_BYTES, "link_key_file"),
             link_s=config.link_s,
-            public_broker=public_broker_of(config),
+            public_broker=public_address(config),
         )
 
     async def run(self, listening: Callable[[int], None] = lambda _: None) -> None:
@@ -128,7 +123,7 @@ class WebAdapter:
             except OSError as error:
                 where = f"{settings.host}:{settings.port}"
                 problem = error.strerror or error
-                raise ConfigError(f"websocket_listen: {where}: {problem}") from None
+                raise ConfigError(f"{where}: {problem}", "websocket_listen") from None
             log.info("serving the page at %s:%d", settings.host or "*", port)
             self._warn()
             self._offer_login(port)

@@ -1,4 +1,4 @@
-"""The web adapter's settings, the broker that it uses, and the address that clients have for it."""
+"""The web adapter's settings, and the address that clients have for the broker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from bridge.adapters.web.http_headers import Network
 from bridge.config import Config, ConfigError, host_and_port
-from bridge.mqtt import Address, BadAddress
+from bridge.mqtt import Address
+from bridge.text import in_quotes
 
 DEFAULT_LISTEN = "127.0.0.1:8090"
 
@@ -47,8 +48,12 @@ def settings_of(config: Config) -> Settings:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
             tls.load_cert_chain(config.websocket_cert, config.websocket_cert_key)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"websocket_cert: {config.websocket_cert}: {error}") from None
+        except OSError as error:
+            raise ConfigError(
+                f"{in_quotes(str(config.websocket_cert))}: expected a certificate with its key, "
+                f"PEM: {error.strerror or error}",
+                "websocket_cert",
+            ) from None
     origins = config.websocket_origins
     if config.public_url is not None:
         origins = (*origins, config.public_url)
@@ -66,30 +71,6 @@ def settings_of(config: Config) -> Settings:
         buffer=config.websocket_buffer,
         idle_s=config.websocket_idle_s,
     )
-
-
-def broker_of(config: Config) -> Address:
-    """Return the broker's address, with the adapter's own account. Raises BadAddress."""
-    return Address.parse(
-        config.websocket_mqtt_url or config.mqtt_url,
-        ca=config.mqtt_ca,
-        cert=config.mqtt_cert,
-        key=config.mqtt_key,
-        password_file=None if config.websocket_mqtt_url else config.mqtt_password_file,
-    )
-
-
-def public_broker_of(config: Config) -> Address | None:
-    """Return the broker's address as clients reach it, None if not set. Raises ConfigError."""
-    if config.public_mqtt_url is None:
-        return None
-    try:
-        address = Address.parse(config.public_mqtt_url)
-    except BadAddress as error:
-        raise ConfigError(f"public_mqtt_url: {error}") from None
-    if address.username is not None:
-        raise ConfigError("public_mqtt_url: without user and password: every client can read it")
-    return address
 
 
 class ClientsBroker(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -10,7 +10,7 @@ import click
 
 from bridge.cli.options import Commands
 from bridge.cli.shared import CLIENT_SETTINGS, WRONG_USAGE, as_json, run_async, settings, stop
-from bridge.config import Config
+from bridge.config import Config, check_downloads
 
 if TYPE_CHECKING:
     from bridge.comfyui.machine import Device
@@ -127,6 +127,7 @@ def upgrade(*, version: str | None, device: Device | None, settings: Config) -> 
 def _manager(settings: Config, device: Device | None) -> Manager:
     from bridge.comfyui.managed import Manager
 
+    check_downloads(settings)
     return Manager.here(
         settings.managed.absolute(),
         settings.comfyui_repository,

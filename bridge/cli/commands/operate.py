@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from bridge.cli.options import GroupedCommand
 from bridge.cli.shared import (
@@ -13,6 +12,7 @@ from bridge.cli.shared import (
     DOCTOR_SETTINGS,
     WRONG_USAGE,
     as_json,
+    replaced,
     run_async,
     settings,
     stop,
@@ -46,7 +46,7 @@ def doctor(*, journal: str | None, as_json: bool, settings: Config) -> None:
     from bridge.cli.doctor import examine
 
     if journal is not None:
-        settings = msgspec.structs.replace(settings, journal=journal)
+        settings = replaced(settings, "--journal", journal=journal)
     run_async(examine(settings, as_json=as_json))
 
 

@@ -21,7 +21,6 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.conninfo import make_conninfo
@@ -73,6 +72,11 @@ _IN_THE_FUTURE = "22023"
 # Codes and texts of what passes: no connection, no room or memory, starting up, shutting down.
 _PASSING = ("08", "53", "57P")
 _PASSING_TEXTS = ("starting up", "shutting down", "recovery", "too many clients")
+# What libpq says of an address that it cannot use, whatever the server does.
+_WRONG_ADDRESS = re.compile(
+    r"invalid (port number|\w+ value|integer value|connection option|percent-encoded)"
+    r"|could not match \d+|certificate file .* does not exist|may not be used with"
+)
 
 # The array is of numbers in ascending order, and is gone through in its order.
 _LOCK = "SELECT pg_advisory_xact_lock(?, each) FROM unnest(?::text::int[]) AS each"
@@ -311,20 +315,23 @@ class PostgreSQL:
                 "it has to be in session mode (PgBouncer: pool_mode = session), or left out"
             )
         kind = Away if may_pass(error) else DatabaseError
-        return kind(f"{self.name}: {one_line(str(error))}")
+        # libpq repeats an address that it cannot read, with the password in it.
+        return kind(f"{self.name}: {one_line(str(error).replace(self._address, self.name))}")
 
 
 def may_pass(error: Exception) -> bool:
     """True if the server is not there, is starting or stopping, or has no room.
 
-    A connection that it refuses for another reason, such as a wrong password, has a FATAL in its
-    text and no code.
+    An address that cannot be used does not pass. A connection that is refused for another reason,
+    such as a wrong password, has a FATAL in its text and no code.
     """
     if not isinstance(error, psycopg.OperationalError):
         return False
     if error.sqlstate is not None:
         return error.sqlstate.startswith(_PASSING)
     text = str(error)
+    if _WRONG_ADDRESS.search(text) is not None:
+        return False
     return "FATAL" not in text or any(each in text for each in _PASSING_TEXTS)
 
 
@@ -430,9 +437,7 @@ def watched(address: str, application: str) -> str:
 
 def name_of(address: str) -> str:
     """Return a database's name for messages: without user and password."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return f"postgresql://{host}{parts.path}"
+    return f"postgresql://{address.partition('://')[2].partition('?')[0].rpartition('@')[2]}"
 
 
 def in_dialect(statement: str) -> str:

@@ -93,7 +93,7 @@ def back_up(
                 for name, path in found.items():
                     tar.add(path, name)
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
-        raise BackupError(f"{target}: {error}") from error
+        raise BackupError(f"{target}: {_why(error)}") from error
     elsewhere = len(blobs) - len(here) if bucket else 0
     size = sum(here)
     return BackupReport(jobs, len(here), size, tuple(found), elsewhere=elsewhere, bucket=bucket)
@@ -123,8 +123,15 @@ def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> 
     except tarfile.ReadError as error:
         raise BackupError(f"{file}: not a backup of comfy2mqtt: no tar archive") from error
     except (OSError, sqlite3.Error, tarfile.TarError) as error:
-        raise BackupError(f"{file}: {error}") from error
+        raise BackupError(f"{file}: {_why(error)}") from error
     return report
+
+
+def _why(error: Exception) -> str:
+    """Return an error's reason, with the file or folder that it is about."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def _snapshot(journal: Path, target: Path) -> tuple[int, list[str]]:

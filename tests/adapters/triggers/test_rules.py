@@ -139,7 +139,7 @@ def test_a_trigger_on_what_the_bridge_publishes_is_refused(topic: str) -> None:
 def test_a_table_that_could_never_work_is_refused(fields: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told) as caught:
         rule(**fields)
-    assert str(caught.value).startswith("trigger 't': ")
+    assert str(caught.value).startswith("trigger.t.")
     assert "\n" not in str(caught.value)
 
 

@@ -2,12 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.adapters.web.settings import (
-    ClientsBroker,
-    clients_broker,
-    public_broker_of,
-    settings_of,
-)
+from bridge.adapters.mqtt.broker_address import public_address
+from bridge.adapters.web.settings import ClientsBroker, clients_broker, settings_of
 from bridge.config import Config, ConfigError
 from bridge.mqtt import Address
 
@@ -37,18 +33,18 @@ def test_clients_are_given_an_address_that_means_the_same_to_them(
 
 
 def test_an_address_that_is_set_for_clients_counts() -> None:
-    public = public_broker_of(Config(public_mqtt_url="mqtts://broker.example.org:8884"))
+    public = public_address(Config(public_mqtt_url="mqtts://broker.example.org:8884"))
     ours = Address.parse("mqtt://web:secret@mosquitto")
     assert clients_broker(ours, public) == ClientsBroker(
         host="broker.example.org", port=8884, tls=True, login=True
     )
-    assert public_broker_of(Config()) is None
+    assert public_address(Config()) is None
 
 
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("mqtt://me:secret@h", "public_mqtt_url: without user and password"),
+        ("mqtt://me:secret@h", "public_mqtt_url: .*without user and password"),
         ("http://h", "public_mqtt_url: "),
     ],
 )
@@ -56,7 +52,7 @@ def test_an_address_for_clients_that_is_none_or_holds_a_secret_stops_the_start(
     url: str, why: str
 ) -> None:
     with pytest.raises(ConfigError, match=why) as caught:
-        public_broker_of(Config(public_mqtt_url=url))
+        public_address(Config(public_mqtt_url=url))
     assert "secret" not in str(caught.value)
 
 

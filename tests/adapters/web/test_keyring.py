@@ -102,9 +102,9 @@ def test_a_file_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
 
 def test_a_shared_key_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "data" / "link.key"
-    made = shared_key(path, 32)
+    made = shared_key(path, 32, "link_key_file")
     assert (len(made), path.stat().st_mode & 0o777) == (32, 0o600)
-    assert shared_key(path, 32) == made
+    assert shared_key(path, 32, "link_key_file") == made
     assert [each.name for each in path.parent.iterdir()] == ["link.key"]
 
 
@@ -113,4 +113,4 @@ def test_a_shared_key_that_is_none_stops_the_start(tmp_path: Path, text: str) ->
     path = tmp_path / "link.key"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"link\.key"):
-        shared_key(path, 32)
+        shared_key(path, 32, "link_key_file")

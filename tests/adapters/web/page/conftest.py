@@ -20,9 +20,10 @@ from msgspec import Struct
 from PIL import Image
 from playwright.async_api import Browser
 
+from bridge.adapters.mqtt.broker_address import web_address
 from bridge.adapters.web.adapter import WebAdapter
 from bridge.adapters.web.keyring import Keyring
-from bridge.adapters.web.settings import broker_of, settings_of
+from bridge.adapters.web.settings import settings_of
 from bridge.config import Config
 from bridge.contract.links import KEY_BYTES
 from bridge.contract.topics import Topics
@@ -138,7 +139,7 @@ async def web_adapter(config: Config, keys: Keyring) -> AsyncIterator[int]:
     """Run a web adapter on this loop, with keys that it knows at once; gives its port."""
     made = WebAdapter(
         settings_of(config),
-        broker_of(config),
+        web_address(config),
         Topics(config.base_topic),
         keyring=keys,
         link_key=bytes(KEY_BYTES),

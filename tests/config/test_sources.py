@@ -1,0 +1,69 @@
+"""An error of a setting says where it was given."""
+
+from __future__ import annotations
+
+import pytest
+
+from bridge.config.sources import ConfigError, SettingSources, line_of
+
+TEXT = '''# settings
+name = "a"
+
+model_hosts = [
+    "a.example",  # name = "b"
+]
+comfyui_warm = """
+max_queue = 1
+"""
+max_queue = 2
+
+[clients."*"]
+max_queue = 3
+[clients.kitchen]
+inline = true
+
+[[display]]
+name = "hall"
+width = 1
+[[display]]
+name = "kitchen"
+
+width = 2
+'''
+
+
+@pytest.mark.parametrize(
+    ("place", "line"),
+    [
+        (("name",), 2),
+        (("model_hosts",), 4),
+        (("comfyui_warm",), 7),
+        (("max_queue",), 10),
+        (("clients", "*", "max_queue"), 13),
+        (("clients", "kitchen", "inline"), 15),
+        # What is not there is missing from its table.
+        (("clients", "kitchen", "max_queue"), 14),
+        (("display", "hall", "width"), 19),
+        (("display", 1, "width"), 23),
+        (("display", "kitchen", "height"), 21),
+        (("mqtt_url",), None),
+    ],
+)
+def test_a_value_is_found_by_the_line_that_it_begins_on(
+    place: tuple[str | int, ...], line: int | None
+) -> None:
+    assert line_of(TEXT, place) == line
+    assert line_of(TEXT.replace("\n", "\r\n"), place) == line
+
+
+def test_an_error_names_its_line_its_variable_or_its_flag() -> None:
+    sources = SettingSources("my.toml", TEXT, {"member": "--member", "hook": "COMFY2MQTT_HOOK"})
+    assert sources.explain(ConfigError("wrong", "name")) == "my.toml, line 2: name: wrong"
+    assert sources.explain(ConfigError("wrong", "member")) == "--member: wrong"
+    told = sources.explain(ConfigError("wrong", "hook", "a", "url"))
+    assert told == "COMFY2MQTT_HOOK: hook.a.url: wrong"
+    told = sources.explain(ConfigError("wrong", "display", "kitchen", "width"))
+    assert told == "my.toml, line 23: display.kitchen.width: wrong"
+    # By default, or about no setting.
+    assert sources.explain(ConfigError("wrong", "data")) == "data: wrong"
+    assert sources.explain(ConfigError("both are given")) == "both are given"
