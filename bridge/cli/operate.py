@@ -26,6 +26,7 @@ from bridge.contract.operator import (
     ClearReport,
     InstancesReport,
     LinkReport,
+    OfAll,
     PauseReport,
     QueueReport,
     ReleaseReport,
@@ -45,6 +46,9 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
         click.echo(encode(report))
     else:
         _show(report)
+        if isinstance(report, OfAll) and report.failed is not UNSET:
+            for name, error in report.failed.items():
+                click.echo(f"not at bridge {name}: {error.message}", err=True)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, NamedTuple, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from bridge.contract.errors import BadRequest
+from bridge.contract.errors import BadRequest, Error
 from bridge.contract.messages import Ask, Id, State
 from bridge.contract.reading import decoded, text_of
 from bridge.contract.retained import ComfyUIState, GpuLease
@@ -165,7 +165,16 @@ Command: TypeAlias = (
 # Answers.
 
 
-class InstancesReport(Struct, frozen=True, kw_only=True):
+class OfAll(Struct, frozen=True, kw_only=True):
+    """A report of all bridges of a group; `failed` says why by the names of those that failed.
+
+    `comfyui_unavailable`: it died before it reported. `timeout`: it lives, and may do it yet.
+    """
+
+    failed: dict[str, Error] | UnsetType = UNSET
+
+
+class InstancesReport(OfAll, frozen=True, kw_only=True):
     """The ComfyUIs that a command was sent to, in their state just after it."""
 
     instances: dict[str, ComfyUIState]
@@ -189,7 +198,7 @@ class LinkReport(Struct, frozen=True, kw_only=True):
     lasts_s: float | UnsetType = UNSET
 
 
-class ReloadReport(Struct, frozen=True, kw_only=True):
+class ReloadReport(OfAll, frozen=True, kw_only=True):
     """The workflows by name, what is wrong with files that cannot be used, files that wait."""
 
     workflows: list[str]
@@ -237,7 +246,7 @@ class ClearReport(Struct, frozen=True, kw_only=True):
     cancelled: int
 
 
-class ReleaseReport(Struct, frozen=True, kw_only=True):
+class ReleaseReport(OfAll, frozen=True, kw_only=True):
     """The number of prompts that were refused, and are no longer."""
 
     released: int
@@ -262,7 +271,7 @@ class HealthReport(Struct, frozen=True, kw_only=True):
     held: str | UnsetType = UNSET
 
 
-class LevelReport(Struct, frozen=True, kw_only=True):
+class LevelReport(OfAll, frozen=True, kw_only=True):
     """The level that is logged from now."""
 
     level: Level

@@ -25,6 +25,7 @@ from bridge.jobs.core.ownership import events_for
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record, queries
+from bridge.jobs.journal.commands import PASSED_ON, REPORTED
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.listener import Listener
 from bridge.jobs.look_delay import look_delay_s
@@ -80,8 +81,11 @@ class Group:
         self._changed: set[Key] = set()
         self._compare = True
         self._look = asyncio.Event()
-        # Called when another bridge asks which nodes our ComfyUIs have.
+        # Called when another bridge asks which nodes our ComfyUIs have, when it may have passed a
+        # command on to us, and when it may have reported about one of ours.
         self.on_asked: Callable[[], None] = lambda: None
+        self.on_command: Callable[[], None] = lambda: None
+        self.on_report: Callable[[], None] = lambda: None
         self._on_beat: Callable[[Beat], None] = lambda _: None
 
     # What the rest of the bridge asks.
@@ -228,10 +232,15 @@ class Group:
             life, _, word = (notice or "").partition(":")
             if notice is None:
                 self._compare_all()
+                self.on_command()
             elif life == self._life:
                 continue
             elif word == ASK_NODES:
                 self.on_asked()
+            elif word == PASSED_ON:
+                self.on_command()
+            elif word == REPORTED:
+                self.on_report()
             elif word[:1] not in _NOTICES:
                 self._beat_now.set()
                 self._compare_all()

@@ -1,11 +1,10 @@
-"""Makes the parts for the operator's commands, and decides which bridge of a group answers one."""
+"""Makes the parts for the operator's commands, and knows which bridge of a group each is for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
-from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
+from bridge.adapters.mqtt.admin_commands import AdminCommands
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.instance import Instance
@@ -15,6 +14,7 @@ from bridge.contract.topics import Topics
 from bridge.hooks.driver import Hooks
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
+from bridge.requests.member_reports import MemberReports
 from bridge.requests.operator import Operator
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.descriptions import Descriptions
@@ -22,10 +22,10 @@ from bridge.service.group import GroupParts
 
 
 class CommandParts:
-    """Receives an operator's commands; both lists are empty if they are not allowed.
+    """Receives an operator's commands by `extensions`; there are none if they are not allowed.
 
-    In a group every bridge has `everywhere` at its own connection, and the one that takes requests
-    has `leading` at the connection of the requests.
+    In a group the bridge that takes requests receives them, and `reports` has the others carry out
+    what is for them.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class CommandParts:
         self._hooks = hooks
         self._comfyuis = [each.name for each in instances]
         self._retained = retained
-        self.everywhere: list[AdminCommands] = []
-        self.leading: list[AdminCommands] = []
+        self.extensions: list[AdminCommands] = []
+        self.reports: MemberReports | None = None
         if not config.operator_verbs:
             return
         operator = Operator(
@@ -64,37 +64,34 @@ class CommandParts:
             updates=updates,
             is_away=self._is_elsewhere,
         )
-        commands = partial(AdminCommands, topics, operator, publisher)
-        if config.journal:
-            self.everywhere.append(commands(partial(self._responder, intake=False), group.held))
-            self.leading.append(commands(partial(self._responder, intake=True), group.held))
-        else:
-            self.everywhere.append(commands())
+        handle = operator.handle
+        if group.group is not None:
+            reports = MemberReports(
+                config.member_name,
+                operator,
+                journal.commands,
+                owner=self._owner,
+                gpu_owner=self._gpu_owner,
+            )
+            group.group.on_command, group.group.on_report = (
+                reports.look_for_commands,
+                reports.look_for_reports,
+            )
+            handle = reports.handle
+            self.reports = reports
+        self.extensions.append(AdminCommands(topics, handle, publisher, group.held))
 
-    def _responder(self, verb: str, payload: bytes, *, intake: bool) -> Responder:
-        """Return this bridge's part in a command to its group."""
-        return responder_of(
-            verb,
-            payload,
-            intake=intake,
-            leader=self._group.speaks_for_all(),
-            owns=self._owns,
-            owns_gpu=self._owns_gpu,
-        )
-
-    def _owns(self, comfyui: str) -> bool | None:
-        if comfyui in self._comfyuis:
-            return True
-        return (
-            False
-            if self._is_elsewhere(comfyui) and self._retained.is_of_a_member(comfyui)
-            else None
-        )
+    def _owner(self, comfyui: str) -> str | None:
+        """Return the other bridge that lives and has a ComfyUI; None if there is none."""
+        if comfyui in self._comfyuis or not self._is_elsewhere(comfyui):
+            return None
+        return self._retained.owner(comfyui)
 
     def _is_elsewhere(self, comfyui: str) -> bool:
         return self._group.has(comfyui) or self._retained.is_published_elsewhere(comfyui)
 
-    def _owns_gpu(self, gpu: str) -> bool | None:
-        if self._hooks.owns(gpu):
-            return True
-        return False if self._retained.is_gpu_elsewhere(gpu) else None
+    def _gpu_owner(self, gpu: str) -> str | None:
+        """Return the other bridge that lives and has a GPU; None if there is none."""
+        if self._hooks.owns(gpu) or not self._retained.is_gpu_elsewhere(gpu):
+            return None
+        return self._retained.owner(gpu)

@@ -233,7 +233,7 @@ class BridgeParts:
             displays=media.displays,
             publisher=self.publisher,
         )
-        commands = CommandParts(
+        self.commands = commands = CommandParts(
             config,
             self.topics,
             updates=self.updates,
@@ -248,8 +248,8 @@ class BridgeParts:
             retained=retained,
         )
         # In a group every bridge receives these messages, by its own connection.
-        everywhere = [*commands.everywhere, requests.sets.extension, size_probe, self.hooks]
-        leading = [media.displays, triggers, *commands.leading, *homeassistant.extensions]
+        everywhere = [requests.sets.extension, size_probe, self.hooks]
+        leading = [media.displays, triggers, *commands.extensions, *homeassistant.extensions]
         self.extensions: list[Extension] = [*leading, *everywhere]
         self.connections = BrokerConnections(
             BrokerSettings(
@@ -308,7 +308,13 @@ class BridgeParts:
         yield self.retention.run
         yield self.probe.run
         yield from (each.run for each in self.extensions)
-        optional = (self.group.offers, self.metrics, self.browsers, self.updates)
+        optional = (
+            self.group.offers,
+            self.commands.reports,
+            self.metrics,
+            self.browsers,
+            self.updates,
+        )
         yield from (each.run for each in optional if each is not None)
 
     def _metrics_adapter(self) -> MetricsAdapter | None:

@@ -29,7 +29,7 @@ NO_CHANNELS = {
     "commands",
 }
 # What others are made of.
-PARTS = {"Ask", "FetchBytes", "JobMessage", "Named", "OfGpu", "SetMessage"}
+PARTS = {"Ask", "FetchBytes", "JobMessage", "Named", "OfAll", "OfGpu", "SetMessage"}
 
 
 def test_the_documents_in_docs_are_drawn_from_the_code(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import signal
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from bridge.mosquitto import Mosquitto
@@ -35,12 +36,17 @@ def carried_out(bridge: BridgeProcess, verb: str) -> int:
     return bridge.log.count(f"operator command: {verb} ")
 
 
-async def everywhere(verb: str, times: int, *bridges: BridgeProcess) -> None:
-    """Wait until each of the bridges has carried a command out so often."""
-    async with asyncio.timeout(PATIENCE_S):
-        while any(carried_out(each, verb) < times for each in bridges):  # noqa: ASYNC110 - a log
-            await asyncio.sleep(0.05)
-    assert [carried_out(each, verb) for each in bridges] == [times] * len(bridges)
+async def passed_on(journal: str) -> None:
+    """Wait until a command for other bridges is in the journal."""
+    async with (
+        asyncio.timeout(PATIENCE_S),
+        await psycopg.AsyncConnection.connect(journal, autocommit=True) as database,
+    ):
+        while True:
+            found = await database.execute("SELECT 1 FROM kept WHERE kind = 'command'")
+            if await found.fetchone() is not None:
+                return
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.timeout(300)
@@ -72,20 +78,77 @@ async def test_each_command_reaches_the_bridges_that_it_is_for_and_is_answered_o
     for verb in ("gpu/request", "gpu/release"):
         assert (carried_out(a, verb), carried_out(b, verb)) == (0, 1)
 
-    # What is for all is carried out by all, and answered by the one that takes requests.
+    # What is for all is carried out by all, and the answer has what all did.
+    for verb in ("comfyui/yield", "comfyui/resume"):
+        done = await commands.done(verb)
+        assert (list(done), sorted(done["instances"])) == (
+            ["instances"],
+            ["a-default", "b-default"],
+        )
     assert (await commands.done("workflows/reload"))["workflows"] == ["colour", "echo", "slow"]
     assert await commands.done("queue/release") == {"released": 0}
     assert await commands.done("log_level", "warning") == {"level": "warning"}
-    for verb in ("workflows/reload", "queue/release", "log_level"):
-        await everywhere(verb, 1, a, b)
+    for verb in ("comfyui/yield", "comfyui/resume", "workflows/reload", "queue/release"):
+        assert (carried_out(a, verb), carried_out(b, verb)) == (1, 1)
     await commands.done("workflows/reload")  # of which neither writes a line now
     await commands.done("log_level", "info")
     await commands.done("workflows/reload")
-    await everywhere("workflows/reload", 2, a, b)
+    assert (carried_out(a, "workflows/reload"), carried_out(b, "workflows/reload")) == (2, 2)
 
     for bridge in (b, a):
         assert await bridge.stop() == 0
     await member(watcher, "a", b"offline")
+    commands.assert_one_answer_each()
+
+
+@pytest.mark.timeout(300)
+async def test_a_command_is_answered_though_a_bridge_dies_while_its_report_is_due(
+    start: Start, watcher: Peer, journal: str
+) -> None:
+    a, b, c = [await start(name) for name in "abc"]
+    commands = Commands(watcher)
+
+    # For all of them, when one that has it to do is killed.
+    c.signal(signal.SIGSTOP)
+    asked = asyncio.create_task(commands.give("comfyui/yield"))
+    await passed_on(journal)
+    assert not asked.done()
+    await c.kill()
+    answer = await asked
+    assert sorted(answer["data"]["instances"]) == ["a-default", "b-default"]
+    assert {name: each["code"] for name, each in answer["data"]["failed"].items()} == {
+        "c": "comfyui_unavailable"
+    }
+
+    # For one of them, when that one is killed.
+    b.signal(signal.SIGSTOP)
+    asked = asyncio.create_task(commands.refused("comfyui/resume", "b-default"))
+    await passed_on(journal)
+    assert not asked.done()
+    await b.kill()
+    error = await asked
+    assert (error["code"], error["details"]) == ("comfyui_unavailable", {"member": "b"})
+
+    # And a bridge alone has nobody to wait for.
+    assert list((await commands.done("comfyui/resume"))["instances"]) == ["a-default"]
+    assert await a.stop() == 0
+    commands.assert_one_answer_each()
+
+
+@pytest.mark.timeout(300)
+async def test_a_command_is_carried_out_again_if_the_bridge_that_takes_requests_dies(
+    start: Start, watcher: Peer, journal: str
+) -> None:
+    a, b = [await start(name) for name in "ab"]
+    commands = Commands(watcher)
+    b.signal(signal.SIGSTOP)
+    asked = asyncio.create_task(commands.give("comfyui/yield"))
+    await passed_on(journal)
+    await a.kill()
+    b.signal(signal.SIGCONT)
+    answer = await asked
+    assert list(answer["data"]["instances"]) == ["b-default"]
+    assert await b.stop() == 0
     commands.assert_one_answer_each()
 
 

@@ -246,14 +246,6 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         tests=("tests/adapters/homeassistant/test_inputs.py",),
     ),
     Mutant(
-        name="the-leader-carries-a-command-out-twice",
-        file="bridge/adapters/mqtt/admin_commands.py",
-        old="return rest if intake or leader else Responder.SILENT",
-        new="return rest if intake else Responder.SILENT",
-        guarantee="a bridge that has a command by two connections carries it out by one",
-        tests=("tests/adapters/mqtt/test_admin_commands.py",),
-    ),
-    Mutant(
         name="others-comfyuis-are-not-described",
         file="bridge/workflows/library.py",
         old="if gone or not catalogue.knows(others):",

@@ -31,7 +31,10 @@ class MemberNames:
         """True if the ComfyUI or GPU of that name belongs to a bridge that lives."""
         if not name.startswith(self._prefixes):
             return False
-        if not self._gone:
-            return True
+        return not self._gone or self.owner(name) is not None
+
+    def owner(self, name: str) -> str | None:
+        """Return the bridge that lives and has the ComfyUI or GPU of that name, if one has."""
         owners = (each for each in (*self.living, *self._gone) if name.startswith(f"{each}-"))
-        return max(owners, key=len) not in self._gone
+        owner = max(owners, key=len, default=None)
+        return None if owner in self._gone else owner

@@ -249,6 +249,10 @@ class Retained:
         """True if a ComfyUI is named after another bridge that lives."""
         return self._others.owner_is_alive(instance)
 
+    def owner(self, name: str) -> str | None:
+        """Return the other bridge that lives and after which a ComfyUI or GPU is named, if any."""
+        return self._others.owner(name)
+
     def is_gpu_elsewhere(self, gpu: str) -> bool:
         """True if another bridge publishes a GPU of that name."""
         return self._topics.gpu(gpu) in self._seen

@@ -14,6 +14,7 @@ from bridge.contract.messages import State
 from bridge.jobs.clock import Clock
 from bridge.jobs.database import SURE, Database, Stepped, Steps, Transaction, Work
 from bridge.jobs.journal import membership, rows, touched
+from bridge.jobs.journal.commands import PassedCommands
 from bridge.jobs.journal.kept import Kept
 from bridge.jobs.journal.offers import Offers
 from bridge.jobs.journal.rows import Record
@@ -66,6 +67,7 @@ class Base:
         self.webhooks = Webhooks(self._database)
         self.kept = Kept(self._database)
         self.offers = Offers(self._database)
+        self.commands = PassedCommands(self._database, lambda: self._owner, self._notify)
         self.sets.on_hooks = self.webhooks.new
 
     def _notify(self, db: Transaction, word: str = "") -> None:

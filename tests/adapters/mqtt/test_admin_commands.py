@@ -1,4 +1,4 @@
-"""An operator's commands: who carries them out, who answers, and what is refused."""
+"""An operator's commands: each is carried out and answered, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,46 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.adapters.mqtt.admin_commands import AdminCommands, Responder, responder_of
+from bridge.adapters.mqtt.admin_commands import AdminCommands
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
 from bridge.requests.context import Answer
 from tests.adapters.mqtt.links import until
-
-ANSWER, SILENT, IGNORE = Responder.ANSWER, Responder.SILENT, Responder.IGNORE
-
-
-@pytest.mark.parametrize(
-    ("verb", "payload", "leader", "follower"),
-    [
-        ("comfyui/stop", b"ours", ANSWER, ANSWER),
-        ("comfyui/stop", b"theirs", IGNORE, IGNORE),
-        ("comfyui/stop", b"nobodys", ANSWER, IGNORE),
-        ("comfyui/stop", b"", ANSWER, SILENT),
-        ("workflows/reload", b"", ANSWER, SILENT),
-        ("log_level", b"debug", ANSWER, SILENT),
-        ("queue/pause", b"", ANSWER, IGNORE),
-        ("queue/list", b"", ANSWER, IGNORE),
-        ("gpu/request", b'{"holder": "games", "gpu": "ours"}', ANSWER, ANSWER),
-        ("gpu/request", b'{"holder": "games", "gpu": "theirs"}', IGNORE, IGNORE),
-        ("gpu/release", b'{"holder": "games", "gpu": "nobodys"}', ANSWER, IGNORE),
-        ("gpu/request", b"games", ANSWER, IGNORE),
-        ("nonsense", b"", ANSWER, IGNORE),
-        ("log_level", b"{", ANSWER, IGNORE),
-    ],
-)
-def test_one_bridge_of_a_cluster_answers(
-    verb: str, payload: bytes, leader: Responder, follower: Responder
-) -> None:
-    owns = {"ours": True, "theirs": False}.get
-
-    def part(*, intake: bool, leads: bool) -> Responder:
-        return responder_of(verb, payload, intake=intake, leader=leads, owns=owns, owns_gpu=owns)
-
-    assert part(intake=False, leads=False) is follower
-    # The leader has it by two connections, and carries it out by one.
-    parts = {part(intake=intake, leads=True) for intake in (False, True)}
-    assert parts == ({leader, IGNORE} if leader is not IGNORE else {IGNORE})
 
 
 class Operator:
@@ -71,13 +36,9 @@ def command(topic: str = "comfy2mqtt/bridge/request/queue/pause", **fields: Any)
     return Incoming(topic=topic, **{**common, **fields})
 
 
-async def carried_out(
-    incoming: Incoming, responder: Responder = ANSWER
-) -> tuple[Operator, Publisher]:
+async def carried_out(incoming: Incoming) -> tuple[Operator, Publisher]:
     operator, publisher = Operator(), Publisher()
-    made = AdminCommands(
-        Topics(), cast("Any", operator), cast("Any", publisher), lambda *_: responder
-    )
+    made = AdminCommands(Topics(), operator.handle, cast("Any", publisher))
     await made.received(incoming, None, cast("Any", None))
     return operator, publisher
 
@@ -96,22 +57,13 @@ async def test_an_answer_that_is_due_while_the_bridge_may_not_publish_is_publish
     async def held() -> None:
         await lease.wait()
 
-    made = AdminCommands(Topics(), cast("Any", operator), cast("Any", publisher), held=held)
+    made = AdminCommands(Topics(), operator.handle, cast("Any", publisher), held)
     received = asyncio.ensure_future(made.received(command(), None, cast("Any", None)))
     await until(lambda: operator.commands)
     assert publisher.answers == []
     lease.set()
     await received
     assert len(publisher.answers) == 1
-
-
-async def test_of_several_bridges_one_is_silent_and_one_ignores_it() -> None:
-    operator, publisher = await carried_out(command(), SILENT)
-    assert len(operator.commands) == 1
-    assert publisher.answers == []
-    operator, publisher = await carried_out(command(), IGNORE)
-    assert operator.commands == []
-    assert publisher.answers == []
 
 
 @pytest.mark.parametrize(

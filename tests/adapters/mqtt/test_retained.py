@@ -238,3 +238,5 @@ def test_a_bridge_whose_name_begins_with_anothers_is_gone_without_that_one() -> 
         True,
         False,
     )
+    assert (made.owner("studio-2-main"), made.owner("studio-main")) == ("studio-2", None)
+    assert made.owner("elsewhere") is None
