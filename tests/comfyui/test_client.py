@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -25,7 +23,7 @@ from bridge.comfyui.errors import (
 )
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.support.answering import answering, saying
-from tests.support.comfyui import Server, image, new_id, our_output, saved
+from tests.support.comfyui import Server, image, installed, new_id, our_output, saved
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
@@ -62,20 +60,22 @@ async def test_the_server_tells_of_itself(client: ComfyClient) -> None:
 
 
 @pytest.fixture
-def odd_file(comfyui: Server) -> Iterator[None]:
-    """A file of ComfyUI's input folder whose name is not UTF-8."""
-    odd = Path(os.fsdecode(os.fsencode(comfyui.folder / "input") + b"/m\xfcller.png"))
+def odd_file() -> Iterator[str]:
+    """A file of ComfyUI's input folder whose name is not UTF-8; gives that as it is shown."""
+    name = f"m\udcfcller-{new_id()}.png"  # as Python names the byte of a Latin ü
+    odd = installed()[0] / "input" / name
     odd.write_bytes(PNG)
-    yield
+    yield name.replace("\udcfc", "?")
     odd.unlink()
 
 
 @pytest.mark.comfyui
-@pytest.mark.usefixtures("odd_file")
-async def test_a_file_whose_name_is_not_utf_8_hides_no_node_class(client: ComfyClient) -> None:
+async def test_a_file_whose_name_is_not_utf_8_hides_no_node_class(
+    client: ComfyClient, odd_file: str
+) -> None:
     loads = ObjectInfo.decode(await client.object_info()).get("LoadImage")
     assert loads is not None
-    assert "m?ller.png" in (loads.inputs[0].choices or ())
+    assert odd_file in (loads.inputs[0].choices or ())
 
 
 @pytest.mark.comfyui
