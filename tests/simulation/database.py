@@ -17,21 +17,20 @@ class Costs(Struct, frozen=True):
 
     `look_s` is for a job that a bridge looks at, one of many, `compare_s` for a comparison of a
     bridge's view and `row_s` for each job that waits then, `notice_s` for a notice to one listener.
-    The defaults are what `python -m tests.simulation.costs` measured for the tables in
-    docs/scale.md, which says what it measures since; network, disk and cores are those of a usual
-    server of its own.
+    The defaults are the middle of what `python -m tests.simulation.costs` measured for the table in
+    docs/scale.md; network, disk and cores are those of a usual server of its own.
     """
 
     cores: int = 16
     round_trip_s: float = 0.0005
     sync_s: float = 0.001
-    transaction_s: float = 375e-6
-    work_s: float = 60e-6
-    beat_s: float = 475e-6
-    look_s: float = 40e-6
-    compare_s: float = 375e-6
-    row_s: float = 0.3e-6
-    notice_s: float = 18e-6
+    transaction_s: float = 215e-6
+    work_s: float = 115e-6
+    beat_s: float = 290e-6
+    look_s: float = 20e-6
+    compare_s: float = 290e-6
+    row_s: float = 0.9e-6
+    notice_s: float = 23e-6
 
 
 class Database:
