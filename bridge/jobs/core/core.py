@@ -38,11 +38,8 @@ class Core:
         self._limits = limits
         self._alone = alone
         self._handlers = self._general_events()
-
-    @property
-    def must_schedule(self) -> bool:
-        """True if the caller has to pass a Schedule, once for all events of the same moment."""
-        return self._life.must_schedule
+        # The caller has to pass a Schedule, once for all events of the same moment.
+        self.must_schedule = False
 
     def wakes_at(self) -> Moment:
         """Return when a Tick is due, by each of the clocks; infinity if none is."""
@@ -69,11 +66,15 @@ class Core:
         self._life.effects = []
         try:
             if isinstance(event, events.JobEvent):
-                self._life.handle(event)
+                entry = self.book.entries.get(event.key)
+                phases, handler = self._life.handlers[type(event)]
+                if entry is not None and entry.phase in phases:
+                    handler(entry, event)
             else:
                 self._handlers[type(event)](event)
         except Exception as error:  # noqa: BLE001 - it is reported
             self._report(error, event.key if isinstance(event, events.JobEvent) else None)
+        self.must_schedule = self._life.must_schedule
         return self._life.effects
 
     def _report(self, error: Exception, key: Key | None) -> None:

@@ -55,7 +55,7 @@ class Moment(Struct, frozen=True):
 
 
 class Life:
-    """Takes the events about single jobs. The core sets `now`, and takes what was decided."""
+    """Has a handler for each event about a job. The core sets `now`, and takes what was decided."""
 
     def __init__(self, book: Book, limits: JobLimits, *, alone: bool) -> None:
         """`alone`: no other bridge shares the jobs, so that none has to be claimed."""
@@ -73,14 +73,7 @@ class Life:
         self._limits = limits
         self._alone = alone
         self._latest_wins = LatestWins()
-        self._handlers = self._job_events()
-
-    def handle(self, event: events.JobEvent) -> None:
-        """Handle an event. One about a job that is not here, or that comes too late, is nothing."""
-        entry = self._book.entries.get(event.key)
-        phases, handler = self._handlers[type(event)]
-        if entry is not None and entry.phase in phases:
-            handler(entry, event)
+        self.handlers = self._job_events()
 
     def _job_events(self) -> Mapping[type, tuple[Collection[Phase], Callable[[Entry, Any], None]]]:
         """The events about a job: the phases in which each counts, and its handler.
