@@ -12,6 +12,8 @@ import pytest
 from bridge.contract.errors import Forbidden
 from bridge.contract.operator import ReleaseReport
 from bridge.jobs.database import DatabaseError
+from bridge.jobs.database.notices import notices
+from bridge.jobs.journal import CHANNEL
 from bridge.requests import member_reports
 from bridge.requests.context import Answer
 from bridge.requests.member_reports import MemberReports
@@ -45,7 +47,7 @@ class Operator:
 class Bridge(Member):
     """A member, with what it does about an operator's commands."""
 
-    def __init__(self, address: str, name: str, others: list[Bridge]) -> None:
+    def __init__(self, address: str, name: str) -> None:
         super().__init__(address, name)
         self.operator = Operator()
         self.reports = MemberReports(
@@ -55,31 +57,30 @@ class Bridge(Member):
             owner={"b-one": "b"}.get,
             gpu_owner=lambda _: None,
         )
-        self._others = others
+        self._address = address
+        self._listens = asyncio.Event()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         await self.journal.open()
-        # Notices come by the group: here all look whenever one is sent.
-        notify = self.journal.commands._notify
-
-        def notified(db: Any, word: str) -> None:
-            notify(db, word)
-            loop.call_soon_threadsafe(self._notice)
-
-        loop = asyncio.get_running_loop()
-        self.journal.commands._notify = notified
         await self.join()
-        running = asyncio.create_task(self.reports.run())
+        tasks = [asyncio.create_task(self.reports.run()), asyncio.create_task(self._listen())]
+        await self._listens.wait()
         yield
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.journal.close()
 
-    def _notice(self) -> None:
-        for each in self._others:
-            each.reports.look_for_commands()
-            each.reports.look_for_reports()
+    async def _listen(self) -> None:
+        """Pass notices on, as `Group` does."""
+
+        async def nothing(_: Any) -> None: ...
+
+        async for _ in notices(self._address, CHANNEL, began=nothing, look=nothing, every_s=60.0):
+            self._listens.set()
+            self.reports.look_for_commands()
+            self.reports.look_for_reports()
 
     async def ask(self, payload: bytes = b"", verb: str = VERB) -> Answer:
         async with asyncio.timeout(PATIENCE_S):
@@ -96,7 +97,7 @@ async def group(postgresql: PostgreSQL) -> AsyncIterator[list[Bridge]]:
     async with AsyncExitStack() as stack:
         address = stack.enter_context(postgresql.database())
         for name in "abc":
-            bridges.append(Bridge(address, name, bridges))
+            bridges.append(Bridge(address, name))
             await stack.enter_async_context(bridges[-1].running())
         yield bridges
 
