@@ -221,5 +221,5 @@ def test_a_part_without_properties_goes_to_the_earliest_fetch_for_it(requests: R
     assert requests.match_part("bob", None, ("j", "0", "3"), ("image/png", b"abc")) is None
     assert place_of(("fetch",), b'{"set_id": "s", "output": 1}') == ("set", "s", 1, 0)
     assert place_of(("fetch",), b"[]") is None
-    assert place_of(("fetch",), b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}") is None
+    assert place_of(("fetch",), b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}") is None
     assert place_of(("status",), b'{"job_id": "j"}') is None
