@@ -156,7 +156,7 @@ class MemberReports:
                 await self._passed_on.wait()
                 self._passed_on.clear()
                 try:
-                    commands = await self._commands.of(self._member)
+                    commands = await self._commands.ours()
                 except DatabaseError as error:  # it notifies again
                     log.warning("cannot read an operator's command: %s", error)
                     continue

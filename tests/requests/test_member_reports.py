@@ -57,7 +57,7 @@ class Bridge(Member):
             owner={"b-one": "b"}.get,
             gpu_owner=lambda _: None,
         )
-        self._address = address
+        self.address = address
         self._listens = asyncio.Event()
 
     @asynccontextmanager
@@ -77,7 +77,7 @@ class Bridge(Member):
 
         async def nothing(_: Any) -> None: ...
 
-        async for _ in notices(self._address, CHANNEL, began=nothing, look=nothing, every_s=60.0):
+        async for _ in notices(self.address, CHANNEL, began=nothing, look=nothing, every_s=60.0):
             self._listens.set()
             self.reports.look_for_commands()
             self.reports.look_for_reports()
@@ -223,6 +223,29 @@ async def test_a_command_goes_with_the_bridge_that_passed_it_on(group: list[Brid
     answer = await b.ask()  # the broker gives the command to the next one
     assert (answer.data.released, failed(answer)) == (2, {})
     assert await b.passed_on() == []
+
+
+async def test_a_bridge_that_was_started_since_does_not_do_what_it_had_to_before(
+    group: list[Bridge], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, _ = group
+
+    async def fails(_: Any) -> None:
+        raise DatabaseError("away")
+
+    monkeypatch.setattr(a.journal.commands, "drop", fails)
+    b.operator.may.clear()
+    asked = asyncio.create_task(a.ask(b"b-one", "comfyui/stop"))
+    await b.operator.began.wait()
+    await b.journal.leave()
+    again = Bridge(b.address, "b")
+    async with again.running():
+        answer = await asked
+        assert answer.error is not None
+        assert (answer.error.code, answer.error.details) == ("comfyui_unavailable", {"member": "b"})
+        assert len(await a.passed_on()) == 1  # nor later, though it is still there
+        assert await again.journal.commands.ours() == {}
+    assert again.operator.commands == []
 
 
 async def test_what_is_for_nobody_else_is_left_to_the_bridge_itself(group: list[Bridge]) -> None:

@@ -2,7 +2,8 @@
 
 Both are rows of the table of what adapters keep, and every bridge is notified of them: a missed
 notice loses neither. They are deleted once the command is answered, or after the bridge that passed
-it on has died.
+it on has died. That may be late, so a command is for a bridge's life: a bridge that was started
+since does not do what the one before it had to.
 """
 
 from __future__ import annotations
@@ -23,22 +24,22 @@ _TOUCHED = touched.kept(_KIND)
 
 
 class PassedCommand(Struct, frozen=True):
-    """An operator's command, and the names of the bridges that are to carry it out."""
+    """An operator's command, and the lives of the bridges that are to carry it out."""
 
     verb: str
     payload: bytes
-    members: list[str]
+    lives: list[str]
 
 
 class CommandEntry(NamedTuple):
-    """The name of a command in the journal, and the bridges that it was passed on to."""
+    """The name of a command in the journal, and the lives of those it is for, by bridge."""
 
     name: str
-    members: list[str]
+    members: dict[str, str | None]
 
 
 class Standing(NamedTuple):
-    """The other bridges that live, and what has been reported about a command, by bridge."""
+    """Who of those that a command is for lives, and what was reported about it, by bridge."""
 
     living: frozenset[str]
     reports: dict[str, bytes]
@@ -69,21 +70,24 @@ class PassedCommands:
         name = f"{life}.{self._passed_on:08d}"
 
         def work(db: Transaction) -> CommandEntry:
-            lives = {each for (each,) in db.execute(queries.MEMBER_LIVES)}
+            there = _members(db)
             for (old,) in list(db.execute(queries.KEPT_NAMES, (_KIND,))):
-                if old.partition(".")[0] not in lives:
+                if old.partition(".")[0] not in there.values():
                     db.execute(queries.DROP_KEPT, (_KIND, old))
-            members = _others(db, life) if only is None else [only]
-            if members:
-                command = PassedCommand(verb, payload, members)
+            names = sorted(there) if only is None else [only]
+            members = {each: there.get(each) for each in names if there.get(each) != life}
+            lives = [each for each in members.values() if each is not None]
+            if lives:
+                command = PassedCommand(verb, payload, lives)
                 db.execute(queries.KEEP, (_KIND, name, msgspec.msgpack.encode(command)))
                 self._notify(db, PASSED_ON)
             return CommandEntry(name, members)
 
         return await self._database.run(work, _TOUCHED)
 
-    async def of(self, member: str) -> dict[str, PassedCommand]:
-        """Return the unanswered commands for a bridge by their names, the earliest first."""
+    async def ours(self) -> dict[str, PassedCommand]:
+        """Return the unanswered commands for this bridge by their names, the earliest first."""
+        life = self._life()
 
         def work(db: Transaction) -> list[tuple[str, bytes]]:
             return sorted(db.execute(queries.KEPT, (_KIND,)))
@@ -94,7 +98,7 @@ class PassedCommands:
             for name, value in found
             if "/" not in name  # a report has one
         }
-        return {name: command for name, command in commands.items() if member in command.members}
+        return {name: command for name, command in commands.items() if life in command.lives}
 
     async def report(self, name: str, member: str, report: bytes) -> None:
         """Report what a bridge did about a command, unless that is answered."""
@@ -108,11 +112,15 @@ class PassedCommands:
 
     async def look(self, entry: CommandEntry) -> Standing:
         """Return who lives and who has reported; notifies those that have not once more."""
-        life = self._life()
 
         def work(db: Transaction) -> Standing:
             # Who lives is read first: a bridge may report, and then be gone.
-            living = frozenset(_others(db, life))
+            there = _members(db)
+            living = frozenset(
+                each
+                for each, life in entry.members.items()
+                if life is not None and there.get(each) == life
+            )
             names = [f"{entry.name}/{each}" for each in entry.members]
             found = [db.execute(queries.KEPT_VALUE, (_KIND, name)).fetchone() for name in names]
             reports = {
@@ -136,5 +144,6 @@ class PassedCommands:
         await self._database.run(work, _TOUCHED)
 
 
-def _others(db: Transaction, life: str) -> list[str]:
-    return sorted(name for (name,) in db.execute(queries.OTHER_MEMBERS, (life,)))
+def _members(db: Transaction) -> dict[str, str]:
+    """Return all members' lives by their names; one whose lease is over may yet renew it."""
+    return dict(db.execute(queries.MEMBERS))

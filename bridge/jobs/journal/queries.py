@@ -470,7 +470,7 @@ DELETE_DEAD_MEMBER = _sql("""
     DELETE FROM members WHERE [up_for_long] AND life = ? AND expires = ?
     AND pg_try_advisory_xact_lock([presence])""")
 OTHER_MEMBERS = _sql("SELECT name FROM members WHERE life <> ? AND expires > [now]")
-MEMBER_LIVES = "SELECT life FROM members"
+MEMBERS = "SELECT name, life FROM members"
 HOW_MANY_MEMBERS = _sql("SELECT COUNT(*) FROM members WHERE expires > [now]")
 HAS_INTAKE = "SELECT 1 FROM intake WHERE life = ?"
 INTAKE_IS_HELD = _sql("""
