@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from bridge.adapters.mqtt.extension import Extension
@@ -9,9 +11,16 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.requests import transaction_of
 from bridge.contract.topics import Topics
+from bridge.jobs.database import Fenced
 from bridge.mqtt import Incoming, Subscription
 from bridge.requests.context import Answer
 from bridge.requests.handler import RequestHandler
+
+log = logging.getLogger(__name__)
+
+# A command whose answer takes longer is acknowledged before it: all that came after it can only be
+# acknowledged then, and the broker holds more back. A bridge of a group that died is missed sooner.
+LATE_S = 3.0
 
 
 async def _at_once() -> None:
@@ -36,6 +45,7 @@ class AdminCommands(Extension):
         self._handle = handle
         self._publisher = publisher
         self._held = held
+        self._late: set[asyncio.Task[None]] = set()
 
     @property
     def subscriptions(self) -> Sequence[Subscription]:
@@ -51,6 +61,17 @@ class AdminCommands(Extension):
         verb = self._topics.parse_command(incoming.topic)
         if verb is None:
             return
+        answering = asyncio.create_task(self._answer(verb, incoming))
+        await asyncio.wait((answering,), timeout=LATE_S)
+        if answering.done():
+            await answering
+            return
+        self._late.add(answering)
+        answering.add_done_callback(self._answered_late)
+        # If this bridge is none any more, the next one is to have the command.
+        await self._held()
+
+    async def _answer(self, verb: str, incoming: Incoming) -> None:
         correlation = incoming.correlation_data
         refusal = _refusal(incoming)
         if refusal is None:
@@ -60,6 +81,13 @@ class AdminCommands(Extension):
             answer = Answer(error=refusal, transaction=transaction)
         await self._held()
         self._publisher.answer_command(verb, answer, correlation)
+
+    def _answered_late(self, done: asyncio.Task[None]) -> None:
+        self._late.discard(done)
+        error = None if done.cancelled() else done.exception()
+        # Whoever is fenced ends anyway: its heartbeats find that, too.
+        if error is not None and not isinstance(error, Fenced):
+            log.error("a command was not answered: defect in the bridge", exc_info=error)
 
 
 def _refusal(incoming: Incoming) -> BridgeError | None:

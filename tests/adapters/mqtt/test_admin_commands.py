@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.adapters.mqtt import admin_commands
 from bridge.adapters.mqtt.admin_commands import AdminCommands
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
@@ -64,6 +65,32 @@ async def test_an_answer_that_is_due_while_the_bridge_may_not_publish_is_publish
     lease.set()
     await received
     assert len(publisher.answers) == 1
+
+
+async def test_an_answer_that_takes_long_delays_no_acknowledgement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admin_commands, "LATE_S", 0.0)
+    done, lease, began = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    publisher = Publisher()
+
+    async def handle(*_: Any) -> Answer:
+        began.set()
+        await done.wait()
+        return Answer(data={"paused": True})
+
+    async def held() -> None:
+        await lease.wait()
+
+    made = AdminCommands(Topics(), handle, cast("Any", publisher), held)
+    received = asyncio.ensure_future(made.received(command(), None, cast("Any", None)))
+    await began.wait()
+    assert not received.done()  # the next bridge would have to answer it
+    lease.set()
+    await received  # now it is acknowledged
+    assert publisher.answers == []
+    done.set()
+    await until(lambda: publisher.answers)
 
 
 @pytest.mark.parametrize(
