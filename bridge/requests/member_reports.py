@@ -125,24 +125,24 @@ class MemberReports:
             return {}
         changed = asyncio.Event()
         self._waiting.add(changed)
-        found = None
+        found, again = None, False
         while found is None:
             changed.clear()
             over = time.monotonic() - passed_at >= REPORT_S
-            living, reports = await self._look(entry)
+            living, reports = await self._look(entry, again=again)
             replied = {name: read_report(verb, each) for name, each in reports.items()}
             found = replies(entry.members, living, replied, waited_s=REPORT_S if over else None)
             if found is None:
-                # Whether a bridge died is only seen by looking.
-                await wait_set(changed, LOOK_S)
+                # Whether a bridge died is only seen by looking; a notice may have been missed.
+                again = not await wait_set(changed, LOOK_S)
         self._waiting.discard(changed)
         with suppress(DatabaseError):  # it goes with this bridge
             await self._commands.drop(entry)
         return found
 
-    async def _look(self, entry: CommandEntry) -> Standing:
+    async def _look(self, entry: CommandEntry, *, again: bool) -> Standing:
         try:
-            return await self._commands.look(entry)
+            return await self._commands.look(entry, again=again)
         except DatabaseError as error:
             log.warning("cannot see what other bridges did: %s", error)
             return Standing(frozenset(entry.members), {})

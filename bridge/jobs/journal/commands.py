@@ -110,8 +110,8 @@ class PassedCommands:
 
         await self._database.run(work, _TOUCHED)
 
-    async def look(self, entry: CommandEntry) -> Standing:
-        """Return who lives and who has reported; notifies those that have not once more."""
+    async def look(self, entry: CommandEntry, *, again: bool) -> Standing:
+        """Return who lives and who has reported; `again` notifies all if one has not."""
 
         def work(db: Transaction) -> Standing:
             # Who lives is read first: a bridge may report, and then be gone.
@@ -128,7 +128,7 @@ class PassedCommands:
                 for each, row in zip(entry.members, found, strict=True)
                 if row is not None
             }
-            if len(reports) < len(entry.members):
+            if again and len(reports) < len(entry.members):
                 self._notify(db, PASSED_ON)
             return Standing(living, reports)
 
