@@ -62,7 +62,11 @@ class AdminCommands(Extension):
         if verb is None:
             return
         answering = asyncio.create_task(self._answer(verb, incoming))
-        await asyncio.wait((answering,), timeout=LATE_S)
+        try:
+            await asyncio.wait((answering,), timeout=LATE_S)
+        except asyncio.CancelledError:
+            answering.cancel()
+            raise
         if answering.done():
             await answering
             return
