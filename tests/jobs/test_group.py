@@ -214,6 +214,7 @@ async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_wa
             async with asyncio.timeout(PATIENCE_S):
                 prompt_id = await comfyui.began.get()
             await state_is(one.journal, job.key, "running")  # that is written a little later
+            only_time_lets_it_compare(one, monkeypatch)
             other = Journal(address)
             await other.open()
             await other.join("two", uuid.uuid4().hex, 100.0)
@@ -223,6 +224,29 @@ async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_wa
             await other.close()
             await state_is(one.journal, job.key, "cancelled")
             assert comfyui.cancelled == [prompt_id]
+
+
+async def test_a_new_job_is_seen_though_the_notice_was_missed(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "COMPARE_S", 0.5)
+    with postgresql.database() as address:
+        async with member(address, tmp_path) as one:
+            only_time_lets_it_compare(one, monkeypatch)
+            await asyncio.sleep(2 * groups.COMPARE_S)  # what its start let it compare is over
+            other = Journal(address)
+            await other.open()
+            monkeypatch.setattr(other, "_notify_of", lambda *_: None)
+            job = (await other.accept(draft("j1"), 1.0)).record.job
+            await other.close()
+            async with asyncio.timeout(PATIENCE_S):
+                while job.key not in one.dispatcher.book:  # noqa: ASYNC110 - nothing reports it
+                    await asyncio.sleep(0.02)
+
+
+def only_time_lets_it_compare(one: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no notice, such as that a bridge has joined, let a bridge compare all."""
+    monkeypatch.setattr(one.group, "_compare_all", lambda: None)
 
 
 async def test_another_bridge_may_ask_which_nodes_there_are(

@@ -11,6 +11,7 @@ import hashlib
 import threading
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import psycopg
@@ -150,6 +151,17 @@ class Two:
         """Wait until a member's transaction is over or waits for a lock."""
         while not asked.done() and not self._waits(self._gates[id(member)].pid):
             await asyncio.wait((asked,), timeout=0.002)  # nobody is told of a wait for a lock
+
+    async def is_over_while_stopped(self, first: Act, second: Act) -> None:
+        """Have a's transaction stop once it holds its locks; b's waits for nothing of it."""
+        gate = self.stop(self.a, before=7)
+        under_way = asyncio.ensure_future(first())
+        await gate.reached.wait()
+        asked = asyncio.ensure_future(second())
+        await self.until_waiting(self.b, asked)
+        gate.open()
+        assert asked.done()
+        await asyncio.gather(under_way, asked)
 
     def _other(self, member: Member) -> Member:
         return self.b if member is self.a else self.a
@@ -527,19 +539,28 @@ async def test_a_heartbeat_stops_nobody_and_waits_for_nobody(two: Two) -> None:
     two.client = "alice"
     job = await two.accept()
 
-    async def is_over_while_stopped(first: Act, second: Act) -> None:
-        gate = two.stop(two.a, before=7)  # it holds its locks
-        under_way = asyncio.ensure_future(first())
-        await gate.reached.wait()
-        asked = asyncio.ensure_future(second())
-        await two.until_waiting(two.b, asked)
-        gate.open()
-        assert asked.done()
-        await asyncio.gather(under_way, asked)
+    await two.is_over_while_stopped(two.a.beat, lambda: two.b.journal.claim(job))
+    await two.is_over_while_stopped(lambda: two.accept("j2"), two.b.beat)
+    await two.is_over_while_stopped(two.a.beat, two.b.beat)
 
-    await is_over_while_stopped(two.a.beat, lambda: two.b.journal.claim(job))
-    await is_over_while_stopped(lambda: two.accept("j2"), two.b.beat)
-    await is_over_while_stopped(two.a.beat, two.b.beat)
+
+async def test_bridges_write_for_different_clients_at_the_same_time(two: Two) -> None:
+    await two.revive()
+    acts: list[list[Act]] = []
+    for each in (two.a, two.b):
+        two.client = f"client-{each.name}"
+        running = await two.claimed(each, "running")
+        queued = await two.accept("queued", each)
+        new = draft("new", two.client)
+        acts.append(
+            [
+                partial(each.journal.accept, new, 1000.0),
+                partial(each.journal.claim, queued),
+                partial(each.finish, running.key),
+            ]
+        )
+    for first, second in zip(*acts, strict=True):
+        await two.is_over_while_stopped(first, second)
 
 
 def _turned(check: Callable[[Any, Any], Awaitable[None]]) -> Any:
