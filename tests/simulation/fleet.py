@@ -25,7 +25,7 @@ from tests.simulation.database import Costs, Database
 
 LIMITS = JobLimits(max_attempts=3, timeout_s=3600.0, silence_s=600.0, reorder_s=60.0)
 LEASE_S = 10.0
-# What one request takes an intake: the slower figure of docs/scale.md, "What they would give".
+# What one request takes an intake: of the figures of docs/scale.md, "What they would give".
 REQUEST_S = 0.00065
 _MOST_WORKS = 256
 _READY = Availability(usable=True, state="ready")
