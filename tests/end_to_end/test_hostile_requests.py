@@ -41,7 +41,7 @@ NAMES = [
 JSON: list[tuple[str, bytes, str]] = [
     ("run/colour", b'{"colour": ' + b"[" * 100_000, "bad_request"),
     ("submit", b'{"workflow": "colour", "inputs": ' + b'{"a":' * 50_000, "bad_request"),
-    ("submit", b'{"meta": ' + b"[" * 3000 + b"]" * 3000 + b"}", "bad_request"),
+    ("submit", b'{"meta": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "bad_request"),
     # Little enough for the request's decoder, and too much for the journal's at the next start.
     ("submit", b'{"workflow": "colour", "meta": ' + b"[" * 970 + b"]" * 970 + b"}", "bad_request"),
     ("run/colour", b'{"colour": ' + b"[" * 970 + b"]" * 970 + b"}", "bad_request"),
