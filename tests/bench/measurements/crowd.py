@@ -16,7 +16,7 @@ from tests.bench.stand import Both, Measurement, Stand
 CLIENTS = 32
 JOBS_EACH = 10
 TIMEOUT_S = 120.0
-AIMS = {"ours": Aim(0.75, at_least=True), "save": Aim(0.85, at_least=True)}
+AIMS = {"ours": Aim(0.85, at_least=True), "save": Aim(0.9, at_least=True)}
 
 # Runs one job for a client.
 RunFor = Callable[[str], Awaitable[Any]]

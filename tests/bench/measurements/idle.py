@@ -13,7 +13,7 @@ from tests.bench.stand import Measurement, Stand
 from tests.support.bridge import BridgeProcess
 from tests.support.peer import Peer
 
-MEMORY = Aim(60.0)
+MEMORY = Aim(45.0)
 START = Aim(0.5)
 WORKFLOW = "comfy2mqtt/workflow/trivial"
 _MB = 1e6

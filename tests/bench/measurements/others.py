@@ -15,7 +15,7 @@ from tests.bench.turns import Side, take_turns
 
 JOBS = 100
 TURN = 25
-BELOW = Aim(1.0)
+AIMS = {"proxy": Aim(0.95), "script": Aim(1.0)}
 PROXY = f"comfy-api-proxy {VERSION}"
 SCRIPT = "a script that polls"
 
@@ -48,8 +48,8 @@ async def measure(stand: Stand) -> list[Row]:
         )
 
     return [
-        row(f"the bridge over {PROXY}", "bridge", "proxy", BELOW),
-        row(f"the bridge over {SCRIPT}", "bridge", "script"),
+        row(f"the bridge over {PROXY}", "bridge", "proxy", AIMS["proxy"]),
+        row(f"the bridge over {SCRIPT}", "bridge", "script", AIMS["script"]),
         row(f"{PROXY} over the direct client", "proxy", "direct"),
         row(f"{SCRIPT} over the direct client", "script", "direct"),
     ]
