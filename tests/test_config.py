@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,29 @@ def test_strings_become_what_the_setting_is(tmp_path: Path) -> None:
     assert found.allow_nodes == ()
     assert found.keep_outputs_s == 60.0
     assert found.folder == Path("~/bridge").expanduser()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_values_line_end_is_none_of_it(tmp_path: Path, end: str) -> None:
+    """As a secret's file, a file of variables from Windows, or a block of YAML gives it."""
+    given = {
+        "mqtt_url": "mqtt://u:p@h:1884",
+        "comfyui_secret": "s",
+        "max_queue": "5",
+        "log_level": "debug",
+        "websocket_listen": ":8090",
+        "trusted_proxies": "10.0.0.0/8,::1",
+    }
+    by_name = {config.variable(name): f"{value}{end}" for name, value in given.items()}
+    found = load(
+        tmp_path, "", by_name, {"data": f"/var/lib/a{end}", "comfyui_args": f"--a{end}--b"}
+    )
+    assert found == load(
+        tmp_path,
+        f'name = "comfy2mqtt{json.dumps(end)[1:-1]}"',
+        {config.variable(name): value for name, value in given.items()},
+        {"data": "/var/lib/a", "comfyui_args": "--a --b"},
+    )
 
 
 def test_a_home_folder_is_meant_in_tables_too(tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
 
 def _read(key: str, value: Any) -> Any:
     """Return a setting's value from what the file, a variable or a flag gives."""
+    if isinstance(value, str):
+        value = value.strip("\r\n")  # of a secret's file, an editor of Windows, a block of YAML
     if key in _LISTS and isinstance(value, str):
         value = [each.strip() for each in value.split(",") if each.strip()]
     if key == "comfyui_args" and isinstance(value, str):

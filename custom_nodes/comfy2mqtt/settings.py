@@ -46,7 +46,8 @@ class Settings:
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings in `environ`. Raises SettingInvalid."""
-    secret = environ.get(SECRET) or None
+    # No header could have the line's end of the file that it came from.
+    secret = environ.get(SECRET, "").strip("\r\n") or None
     return Settings(
         secret=secret,
         guard=_read_guard(environ, secret),

@@ -24,6 +24,11 @@ def test_an_empty_secret_is_none() -> None:
     assert settings.read_settings({"COMFY2MQTT_SECRET": ""}).secret is None
 
 
+def test_a_secret_is_without_the_line_end_of_its_file() -> None:
+    found = settings.read_settings({"COMFY2MQTT_SECRET": "s\r\n"})
+    assert found == settings.read_settings({"COMFY2MQTT_SECRET": "s"})
+
+
 def test_the_environment_decides() -> None:
     environ = {
         "COMFY2MQTT_SECRET": "s",
