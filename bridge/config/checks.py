@@ -263,12 +263,14 @@ def is_http(url: str, *, query: bool = True) -> bool:
         port = parts.port
     except ValueError:
         return False
+    # What else has a space is sent percent-encoded, as in http://lamp/cm?cmnd=Power On.
+    host = parts.hostname or ""
     return (
-        url.isprintable()
-        and " " not in url
-        and parts.scheme in ("http", "https")
-        and bool(parts.hostname)
-        and can_be_host(parts.hostname or "")
+        parts.scheme in ("http", "https")
+        and bool(host)
+        and host.isprintable()
+        and " " not in host
+        and can_be_host(host)
         and port != 0
         and (query or not parts.query)
     )

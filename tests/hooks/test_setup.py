@@ -109,6 +109,19 @@ def test_a_hook_that_could_never_work_stops_the_start(tmp_path: Path, text: str,
     assert "\n" not in told
 
 
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.5/cm?cmnd=Power On", " http://lamp/", "http://u:a b@lamp:80/a b"]
+)
+def test_a_url_may_have_what_is_sent_encoded(tmp_path: Path, url: str) -> None:
+    start(tmp_path, f'{HEAD}before_busy = {{url = "{url}"}}\n')
+
+
+@pytest.mark.parametrize("url", ["http://my lamp/", "http://lamp\\u0001/", "http://a..b/"])
+def test_a_host_is_one_that_can_be_looked_up(tmp_path: Path, url: str) -> None:
+    told = refused(tmp_path, f'{HEAD}before_busy = {{url = "{url}"}}\n')
+    assert "hook.h.before_busy.url: " in told
+
+
 def test_what_a_hook_is_called_with_is_not_shown(tmp_path: Path) -> None:
     told = refused(
         tmp_path, f'{HEAD}before_busy = {{url = "http://u:pass@a", headers = {{A = 7}}}}\n'
