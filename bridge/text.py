@@ -130,6 +130,16 @@ _HOST = re.compile(r"\[[0-9A-Fa-f:.]*\]?|[^:]*")
 _NUMBER = re.compile(r":\d{0,5}")
 
 
+def split_account(address: str) -> tuple[str, str]:
+    """Return a PostgreSQL address' `user:password`, or nothing, and what follows, as libpq does.
+
+    The account ends at the first @ that no / comes before, so that it may have ? and #.
+    """
+    rest = address.partition("://")[2]
+    account, at, after = rest.partition("@")
+    return (account, after) if at and "/" not in account else ("", rest)
+
+
 def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that a misspelt one was most likely meant to be, if any is like it."""
     if len(word) > _LONGEST_WORD:

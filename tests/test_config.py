@@ -266,6 +266,57 @@ def test_settings_that_do_not_fit_together_stop_a_bridge(
         config.check(found)
 
 
+@pytest.mark.parametrize(
+    "journal",
+    [
+        "postgresql://u:hunter2?x@h:5432/db",
+        "postgresql://u:hunter2#x@h/db?sslmode=require",
+        "postgresql://u:hunter2[x@h1:5432,h2:5433,:5434/db?target_session_attrs=read-write",
+        "postgresql://u:hunter2%40x@[::1]:5432,[fe80::1%25eth0]/db",
+        f"postgresql://u:hunter2x@%2Frun%2F{'long-' * 15}%2F.s%2F..%2Fpostgresql:5433/db",
+        "postgresql://u:hunter2x@/db?host=/run/postgresql",
+        "postgres://u:hunter2x@my_db.:/db",
+    ],
+)
+def test_a_journals_address_is_what_libpq_takes(tmp_path: Path, journal: str) -> None:
+    parsed = pytest.importorskip("psycopg.conninfo").conninfo_to_dict(journal)
+    found = load(tmp_path, "", {}, {"journal": journal, "workflows": str(tmp_path)})
+    config.check(found)
+    assert parsed["password"] in found.secrets
+    for each in ("postgresql:///db?host=/run/postgresql", "postgresql://?service=a"):
+        config.check(load(tmp_path, "", {}, {"journal": each, "workflows": str(tmp_path)}))
+
+
+@pytest.mark.parametrize("where", ["h:x", "h:99999", "h:0", "a..b", "[::1", "h,i:x", "x:p@h"])
+def test_a_journals_address_that_libpq_cannot_use_is_refused(tmp_path: Path, where: str) -> None:
+    journal = f"postgresql://u:hunter2@{where}/db"
+    found = load(tmp_path, "", {}, {"journal": journal, "workflows": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"^journal: ") as caught:
+        config.check(found)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["::1", "fd00::/8", "FD00::/8", "2001:0db8::/32", "10.0.0.0/255.0.0.0", "10.0.0.1/32"]
+)
+def test_a_proxys_network_is_written_in_any_of_its_forms(tmp_path: Path, proxy: str) -> None:
+    config.check(load(tmp_path, "", {}, {"trusted_proxies": proxy, "workflows": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("proxy", "told"),
+    [
+        ("proxy.lan", "such as 10.0.0.0/8$"),
+        ("10.0.0.1/8", "is it 10.0.0.0/8"),
+        ("FD00::1/8", "is it fd00::/8"),
+    ],
+)
+def test_what_is_no_proxys_network_is_refused(tmp_path: Path, proxy: str, told: str) -> None:
+    found = load(tmp_path, "", {}, {"trusted_proxies": proxy, "workflows": str(tmp_path)})
+    with pytest.raises(ConfigError, match=told):
+        config.check(found)
+
+
 def test_misspelt_variables_are_noticed() -> None:
     environment = {
         "COMFY2MQTT_MQTT_URI": "x",

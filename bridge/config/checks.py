@@ -6,14 +6,15 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from bridge.config.settings import TYPES, Config, first_line, host_and_port
 from bridge.config.sources import ConfigError
 from bridge.config.tables import ComfyUI
-from bridge.text import in_quotes, without_password
+from bridge.text import in_quotes, split_account, without_password
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._*\[\]:-]+/?")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -133,14 +134,17 @@ def _check_journal(config: Config) -> None:
     url = config.journal
     if not url:
         return
-    hosts = url.partition("://")[2].partition("?")[0].partition("/")[0].rpartition("@")[2]
+    _, rest = split_account(url)
+    hosts = re.split(r"[/?]", rest, maxsplit=1)[0]
     problem = _POSTGRESQL if not url.startswith(("postgresql://", "postgres://")) else None
     for each in hosts.split(",") if hosts else ():
         _, colon, port = each.rpartition("]")[2].rpartition(":")
-        number = port if colon else ""
+        number = unquote(port).strip() if colon else ""
+        host = unquote(each.partition(":")[0]) if each[:1] != "[" else ""
         if each.count("[") != each.count("]"):
             problem = problem or f"{_POSTGRESQL}; an IPv6 address in [ ]"
-        elif not can_be_host(each.partition(":")[0] if each[:1] != "[" else ""):
+        # A path is the folder of a socket.
+        elif not (host.startswith(("/", "@")) or can_be_host(host)):
             problem = problem or "no host can have this name"
         elif number and not is_port(number):
             problem = problem or f"the port must be a number from 1 to {_HIGHEST_PORT}"
@@ -208,16 +212,13 @@ def check_websocket(config: Config) -> None:
 
 
 def _check_network(text: str) -> None:
-    allowed = "expected an address or a network, such as 10.0.0.0/8"
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        ipaddress.ip_network(text)
     except ValueError:
-        raise ConfigError(f"{in_quotes(text)}: {allowed}", "trusted_proxies") from None
-    if (
-        network.prefixlen != network.max_prefixlen
-        and str(network.network_address) != text.partition("/")[0]
-    ):
-        raise ConfigError(f"{in_quotes(text)}: {allowed}; is it {network}?", "trusted_proxies")
+        problem = "expected an address or a network, such as 10.0.0.0/8"
+        with suppress(ValueError):
+            problem += f"; is it {ipaddress.ip_network(text, strict=False)}?"
+        raise ConfigError(f"{in_quotes(text)}: {problem}", "trusted_proxies") from None
 
 
 def _check_ports(config: Config) -> None:

@@ -33,6 +33,7 @@ from bridge.config.tables import (
     Trigger,
     Who,
 )
+from bridge.text import split_account
 
 PREFIX = "COMFY2MQTT_"
 FILE = "comfy2mqtt.toml"
@@ -213,12 +214,12 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             self.mqtt_url,
             self.websocket_mqtt_url or "",
             self.isolation_probe_url or "",
-            self.journal,
             *(each.url or "" for each in self.comfyuis),
             *(each.url or "" for each in self.hook),
             *(call.url or "" for call in self.calls),
         )
         found = [_password_of(url) for url in urls]
+        found.append(split_account(self.journal)[0].partition(":")[2])
         found += [unquote(each) for each in found if each]
         found += [each.secret for each in self.comfyuis]
         found += [value for call in self.calls for value in call.headers.values()]

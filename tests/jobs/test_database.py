@@ -125,7 +125,10 @@ def test_a_bridge_with_sqlite_does_without_psycopg() -> None:
 
 
 def test_a_database_is_called_by_its_place() -> None:
-    assert name_of("postgresql://u:p%40ss@db.lan:5433/bridge") == "postgresql://db.lan:5433/bridge"
+    for password in ("p%40ss", "p?ss", "p#ss", "p@ss", "p[ss"):
+        address = f"postgresql://u:{password}@db.lan:5433/bridge?sslmode=require"
+        assert name_of(address) == "postgresql://db.lan:5433/bridge"
+    assert name_of("postgresql:///bridge?user=a@b") == "postgresql:///bridge"
 
 
 def test_blobs_tell_that_a_server_is_not_there_without_the_password() -> None:

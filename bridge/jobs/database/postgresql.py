@@ -38,7 +38,7 @@ from bridge.jobs.database.engine import (
 )
 from bridge.jobs.database.pipeline import PendingResult, Pipeline
 from bridge.retry import Backoff
-from bridge.text import one_line
+from bridge.text import one_line, split_account
 
 log = logging.getLogger(__name__)
 
@@ -437,7 +437,8 @@ def watched(address: str, application: str) -> str:
 
 def name_of(address: str) -> str:
     """Return a database's name for messages: without user and password."""
-    return f"postgresql://{address.partition('://')[2].partition('?')[0].rpartition('@')[2]}"
+    _, rest = split_account(address)
+    return f"postgresql://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def in_dialect(statement: str) -> str:
