@@ -2,6 +2,7 @@
 
 from bridge.config.checks import (
     CHECKS,
+    can_be_host,
     check,
     check_comfyuis,
     check_downloads,
@@ -49,6 +50,7 @@ __all__ = [
     "Sink",
     "SinkFolder",
     "Trigger",
+    "can_be_host",
     "check",
     "check_comfyuis",
     "check_downloads",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias
@@ -15,9 +16,7 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from bridge.config import Call, Config, ConfigError, Hook, is_http
-from bridge.contract import targets
-from bridge.contract.errors import BridgeError
+from bridge.config import Call, Config, ConfigError, Hook, can_be_host, is_http
 from bridge.contract.topics import is_filter
 from bridge.hooks import calls
 from bridge.hooks.calls import CallFailed, MqttCalls
@@ -30,6 +29,9 @@ Do: TypeAlias = Callable[[], Awaitable[object]]
 _TIMEOUT_S = 30.0
 _WAKE_TIMEOUT_S = 180.0
 _LOOK_AGAIN_S = 0.25
+# Headers that can be sent. The operator may set those, too, that no client may.
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NO_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class HookCalls(Struct, frozen=True):
@@ -143,11 +145,18 @@ def _check_preset(hook: Hook, place: tuple[str, ...]) -> None:
         problem = "needed by the preset 'wake-on-lan', and by no other"
         raise ConfigError(problem, *place, "mac")
     _check_url(hook.url, (*place, "url"))
-    try:
-        ipaddress.IPv4Address(hook.broadcast)
-    except ValueError:
+    if hook.preset == "wake-on-lan" and not _can_be_sent_to(hook.broadcast):
         problem = f"{in_quotes(hook.broadcast)}: expected an IPv4 address, such as 192.168.1.255"
-        raise ConfigError(problem, *place, "broadcast") from None
+        raise ConfigError(problem, *place, "broadcast")
+
+
+def _can_be_sent_to(host: str) -> bool:
+    """Return whether a packet of IPv4 could go to an address, or to the host of a name."""
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return re.fullmatch(r"[0-9.]*|.*[\s:].*", host) is None and can_be_host(host)
+    return True
 
 
 def _check_call(call: Call, place: tuple[str, ...], base: str) -> None:
@@ -164,11 +173,16 @@ def _check_call(call: Call, place: tuple[str, ...], base: str) -> None:
             _check_topic(topic, (*place, name), base)
     if call.url is not None:
         _check_url(call.url, (*place, "url"))
-    try:
-        targets.check_headers(call.headers, "headers")
-    except BridgeError as error:
-        problem = error.message.removeprefix("headers: ")
-        raise ConfigError(problem, *place, "headers") from None
+    _check_headers(call, (*place, "headers"))
+
+
+def _check_headers(call: Call, place: tuple[str, ...]) -> None:
+    for name, value in call.headers.items():
+        if _HEADER.fullmatch(name) is None:
+            raise ConfigError(f"{in_quotes(name)} cannot be set", *place)
+        if _NO_LINE.search(value) is not None:
+            problem = f"{in_quotes(name)}: expected one line, without control characters"
+            raise ConfigError(problem, *place)
 
 
 def _check_url(url: str, place: tuple[str, ...]) -> None:

@@ -122,6 +122,28 @@ def test_a_host_is_one_that_can_be_looked_up(tmp_path: Path, url: str) -> None:
     assert "hook.h.before_busy.url: " in told
 
 
+@pytest.mark.parametrize("header", ["Host", "Connection", "X-Title"])
+def test_a_hooks_headers_are_the_operators(tmp_path: Path, header: str) -> None:
+    long = f"Zuhörer {'x' * 5000}"
+    start(
+        tmp_path, f'{HEAD}before_busy = {{url = "http://a", headers = {{{header} = "{long}"}}}}\n'
+    )
+
+
+WAKING = f'{HEAD}preset = "wake-on-lan"\nurl = "http://a"\nmac = "00:11:22:33:44:55"\n'
+
+
+@pytest.mark.parametrize("host", ["192.168.1.255", "home.example.org", "<broadcast>"])
+def test_a_machine_is_woken_at_an_address_or_a_name(tmp_path: Path, host: str) -> None:
+    start(tmp_path, f'{WAKING}broadcast = "{host}"\n')
+
+
+@pytest.mark.parametrize("host", ["", "192.168.1", "192.168.1.256", "ff02::1", "a b", "a..b"])
+def test_a_machine_is_woken_at_no_other_place(tmp_path: Path, host: str) -> None:
+    told = refused(tmp_path, f'{WAKING}broadcast = "{host}"\n')
+    assert f"hook.h.broadcast: {host!r}: expected an IPv4 address" in told
+
+
 def test_what_a_hook_is_called_with_is_not_shown(tmp_path: Path) -> None:
     told = refused(
         tmp_path, f'{HEAD}before_busy = {{url = "http://u:pass@a", headers = {{A = 7}}}}\n'
