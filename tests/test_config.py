@@ -267,6 +267,36 @@ def test_settings_that_do_not_fit_together_stop_a_bridge(
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model_hosts", "my_mirror.lan,::1,bücher.example,*.huggingface.co"),
+        ("comfyui_torch_index", "file:///srv/wheels"),
+        ("comfyui_torch_index", "/srv/wheels"),
+        ("comfyui_torch_index", "https://u:p@h/simple?token=x"),
+    ],
+)
+def test_downloads_come_from_where_they_came_before(tmp_path: Path, name: str, value: str) -> None:
+    config.check(load(tmp_path, "", {}, {name: value, "workflows": str(tmp_path)}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model_hosts", "https://huggingface.co"),
+        ("comfyui_torch_index", "--index-url=x"),
+        ("comfyui_torch_index", "https://h:x/simple"),
+        ("comfyui_repository", "--upload-pack=x"),
+    ],
+)
+def test_a_place_that_nothing_can_come_from_is_refused(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    found = load(tmp_path, "", {}, {name: value, "workflows": str(tmp_path)})
+    with pytest.raises(ConfigError, match=f"^{name}: "):
+        config.check(found)
+
+
+@pytest.mark.parametrize(
     "journal",
     [
         "postgresql://u:hunter2?x@h:5432/db",

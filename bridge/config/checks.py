@@ -17,7 +17,7 @@ from bridge.config.tables import ComfyUI
 from bridge.text import in_quotes, split_account, without_password
 
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._*\[\]:-]+/?")
-_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
+_NO_HOST = re.compile(r"[\s/?#@\\]")
 _LONGEST_ID = 64
 _HIGHEST_PORT = 65_535
 _HTTP = "expected http://host:port or https://host:port"
@@ -180,11 +180,18 @@ def _check_blobs(config: Config) -> None:
 def check_downloads(config: Config) -> None:
     """Check what ComfyUI and models are downloaded from. Raises ConfigError."""
     for host in config.model_hosts:
-        if _HOST.fullmatch(host) is None:
+        if not host or _NO_HOST.search(host) is not None:
             raise ConfigError(
                 f"{in_quotes(host)}: expected names of hosts, as in a URL", "model_hosts"
             )
-    _check_http(config, "comfyui_torch_index")
+    # As pip takes it, it may also be a folder, or a URL of one.
+    index = config.comfyui_torch_index
+    remote = index is not None and "://" in index and not index.lower().startswith("file:")
+    if index is not None and (index.startswith("-") or (remote and not is_http(index))):
+        raise ConfigError(
+            f"{in_quotes(without_password(index))}: {_WITHOUT_QUERY}, or a folder",
+            "comfyui_torch_index",
+        )
     repository = config.comfyui_repository or ""
     if repository.startswith("-"):
         raise ConfigError(

@@ -166,7 +166,10 @@ TYPED = [
     (
         "comfyui install --comfyui-torch-index ftp://h",
         2,
-        "--comfyui-torch-index: 'ftp://h': expected http://host[:port] or https://host[:port]",
+        (
+            "--comfyui-torch-index: 'ftp://h': expected http://host[:port] or https://host[:port], "
+            "or a folder"
+        ),
     ),
     ("restore x.tar --data nofolder.txt", 1, "x.tar: nofolder.txt: File exists"),
     ("init --file . --overwrite", 2, ". is a folder: name a file"),
