@@ -267,6 +267,32 @@ def test_settings_that_do_not_fit_together_stop_a_bridge(
 
 
 @pytest.mark.parametrize(
+    ("page", "metrics", "meet"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("0.0.0.0", "127.0.0.1", True),  # noqa: S104 - only read
+        ("", "[::1]", True),
+        ("[::]", "[::1]", True),
+        ("[::]", "127.0.0.1", False),
+        ("[::]", "0.0.0.0", False),  # noqa: S104 - only read
+        ("10.0.0.1", "127.0.0.1", False),
+    ],
+)
+def test_page_and_metrics_do_not_listen_at_one_port(
+    tmp_path: Path, page: str, metrics: str, *, meet: bool
+) -> None:
+    given = {"websocket_listen": f"{page}:9464", "metrics_listen": f"{metrics}:9464"}
+    found = load(tmp_path, "", {}, {**given, "workflows": str(tmp_path)})
+    # The web adapter alone has no metrics.
+    config.check_websocket(found)
+    if not meet:
+        config.check(found)
+        return
+    with pytest.raises(ConfigError, match=r"^metrics_listen: .*: websocket_listen has that port"):
+        config.check(found)
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("model_hosts", "my_mirror.lan,::1,bücher.example,*.huggingface.co"),

@@ -215,7 +215,6 @@ def check_websocket(config: Config) -> None:
         check_file(config, name)
     if config.websocket_cert_key is not None and config.websocket_cert is None:
         raise ConfigError("needs websocket_cert", "websocket_cert_key")
-    _check_ports(config)
 
 
 def _check_network(text: str) -> None:
@@ -235,8 +234,11 @@ def _check_ports(config: Config) -> None:
     (host, port), (other, same) = map(
         host_and_port, (config.websocket_listen, config.metrics_listen)
     )
-    everywhere = {"", "0.0.0.0", "::"}  # noqa: S104 - names of what may be set, not a choice
-    if port == same != 0 and (host == other or everywhere & {host, other}):
+    both = {host, other}
+    # Those of IPv6 alone do not meet those of IPv4.
+    everywhere = both & {"", "0.0.0.0", "::"}  # noqa: S104 - names of what may be set, not a choice
+    apart = "" not in both and len({":" in each for each in both}) > 1
+    if port == same != 0 and (host == other or (everywhere and not apart)):
         raise ConfigError(
             f"{config.metrics_listen!r}: websocket_listen has that port: choose another one",
             "metrics_listen",
@@ -309,4 +311,5 @@ CHECKS: tuple[Callable[[Config], None], ...] = (
     _check_member,
     _check_workflows,
     check_websocket,
+    _check_ports,
 )
