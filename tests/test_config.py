@@ -88,6 +88,26 @@ def test_a_values_line_end_is_none_of_it(tmp_path: Path, end: str) -> None:
     )
 
 
+def test_a_time_or_a_rate_without_an_end_is_the_longest(tmp_path: Path) -> None:
+    limits = "requests_per_s = inf\nprocessor_per_s = inf"
+    hook = 'name = "a"\nidle_s = inf\ntimeout_s = inf\nbefore_busy = {command = ["a"]}'
+    found = load(
+        tmp_path,
+        f"timeout_s = inf\nsilence_s = 5\n[clients.a]\n{limits}\n[[hook]]\n{hook}\n",
+        {"COMFY2MQTT_IDLE_UNLOAD_S": "inf"},
+        {"max_publishes_per_s": "inf"},
+    )
+    ours, hook_ = found.clients["a"], found.hook[0]
+    assert {
+        *(found.timeout_s, found.idle_unload_s, found.max_publishes_per_s),
+        *(ours.requests_per_s, ours.processor_per_s, hook_.idle_s, hook_.timeout_s),
+    } == {config.loading.ENDLESS}
+    assert found.silence_s == 5
+    for text in ("timeout_s = nan", "timeout_s = -inf", "max_queue = inf"):
+        with pytest.raises(ConfigError, match="expected"):
+            load(tmp_path, text)
+
+
 def test_a_home_folder_is_meant_in_tables_too(tmp_path: Path) -> None:
     found = load(tmp_path, "[[comfyui]]\nname = 'a'\npath = '~/ComfyUI'\n", {})
     assert found.comfyui[0].path == Path("~/ComfyUI").expanduser()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 
@@ -41,6 +43,9 @@ _LISTS = frozenset(
 # Settings with an address to listen at.
 _LISTENS = frozenset({"metrics_listen", "websocket_listen"})
 _HIGHEST_PORT = 65_535
+# Seconds, and times in a second: not every clock, timer and message takes `inf`. A message's expiry
+# has 32 bits.
+ENDLESS = 4e9
 _ENCODINGS = "expected text in UTF-8, or in UTF-16 with its byte order mark"
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -232,6 +237,7 @@ def _meant_by(name: str, kind: type[msgspec.Struct]) -> str:
 
 def _converted(value: Any, kind: Any, *place: str | int) -> Any:
     """Return a value as its setting has it. Raises ConfigError with its place."""
+    value = _with_an_end(value, kind)
     _refuse_faults(value, place)
     try:
         # Strings stand for numbers in the environment and in flags.
@@ -246,6 +252,17 @@ def _converted(value: Any, kind: Any, *place: str | int) -> Any:
         ) from None
     _refuse_faults(msgspec.to_builtins(found, enc_hook=str), place)
     return found
+
+
+def _with_an_end(value: Any, kind: Any) -> Any:
+    """Return a value, and a table of values, in which infinite times and rates are the largest."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+        kinds = get_type_hints(kind, include_extras=True)
+        return {name: _with_an_end(each, kinds.get(name)) for name, each in value.items()}
+    if float in get_args(kind) or any(float in get_args(each) for each in get_args(kind)):
+        with suppress(ValueError, TypeError, OverflowError):
+            return ENDLESS if float(value) == math.inf else value
+    return value
 
 
 def _refuse_faults(value: Any, place: tuple[str | int, ...]) -> None:
