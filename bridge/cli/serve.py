@@ -51,7 +51,8 @@ def serve(settings: Config) -> str | None:
     from bridge.service import checks
 
     private.from_now_on()
-    checks.check_data(settings)
+    if not settings.journal:
+        checks.check_data(settings)
     private.claim(settings.folder, config.IN_DATA, leave=[settings.workflows])
     reasons = (DatabaseError, InstallFailed, KeyringError, MqttError)
     return _run(service.serve(settings), *reasons)

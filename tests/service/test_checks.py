@@ -132,6 +132,20 @@ def test_a_full_disk_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert checks.check_data(Config(data=tmp_path)) == tmp_path
 
 
+def test_a_bridge_with_its_journal_in_a_database_starts_without_a_folder_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose disk is read-only."""
+
+    def read_only(_: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(checks, "try_folder", read_only)
+    checks.check_start(Config(data=tmp_path, journal="postgresql://h/d"))
+    told = refused(Config(data=tmp_path), checks.check_start)
+    assert "cannot be written: Read-only file system" in told
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
