@@ -20,7 +20,10 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-d
     && /opt/comfy2mqtt/bin/pip install --no-cache-dir --no-deps --no-index /tmp/wheel/*.whl
 
 FROM ${PYTHON_IMAGE}
-RUN useradd --system --uid 1000 --create-home --home-dir /data comfy2mqtt
+# The bridge's alone: a new home would be open to others, and hold a shell's files.
+RUN useradd --system --uid 1000 --no-create-home --home-dir /data comfy2mqtt \
+    && mkdir --mode 700 /data \
+    && chown comfy2mqtt: /data
 COPY --from=build /opt/comfy2mqtt /opt/comfy2mqtt
 USER comfy2mqtt
 WORKDIR /data

@@ -49,6 +49,8 @@ def test_the_image_is_made_of_what_is_there() -> None:
         assert f"!{source}" in allowed
     assert any(line.startswith("USER ") for line in lines)
     assert any(line.startswith("HEALTHCHECK ") for line in lines)
+    # Closed, and without a shell's files, at which the bridge would leave it open and say so.
+    assert "    && mkdir --mode 700 /data \\" in lines
 
 
 def test_a_service_keeps_all_in_its_folder_and_its_settings_name_it() -> None:
