@@ -143,7 +143,8 @@ class Job(Struct, kw_only=True, gc=False):
     """A job that has not ended. `attempt` counts its starts at a ComfyUI.
 
     No job that was accepted later may pass one that is `ordered`. Of those of a client with the
-    same word in `replace`, only the newest is wanted.
+    same word in `replace`, only the newest is wanted. One that is `damaged` could not be read whole
+    from the journal: all that it can do is fail.
 
     Times are seconds by the journal's clock; `start_before` is when it may no longer start.
     """
@@ -165,6 +166,7 @@ class Job(Struct, kw_only=True, gc=False):
     replace: str | None = None
     needs: Needs = Needs()
     envelope: Envelope
+    damaged: bool = False
 
 
 class Draft(Struct, frozen=True, kw_only=True):

@@ -126,6 +126,25 @@ async def test_a_job_learns_the_end_of_what_it_waits_for_though_the_notice_was_m
             await other.close()
 
 
+async def test_a_damaged_row_of_a_bridge_that_has_left_costs_that_job_alone(
+    postgresql: PostgreSQL, tmp_path: Path
+) -> None:
+    with postgresql.database() as address:
+        other = Journal(address)
+        await other.open()
+        await other.join("two", uuid.uuid4().hex, 100.0)
+        job = (await other.accept(draft("j1"), 1.0)).record.job
+        assert await other.claim(job)
+        await other.accept(draft("sound"), 2.0)
+        with psycopg.connect(address, autocommit=True) as admin:
+            admin.execute("UPDATE jobs SET envelope = '{' WHERE job_id = 'j1'")
+        await other.leave()
+        await other.close()
+        async with member(address, tmp_path, comfyui=SteeredComfyUI()) as one:
+            await state_is(one.journal, job.key, "failed")
+            await state_is(one.journal, Key("alice", "sound"), "running")
+
+
 def cut_notices(address: str) -> None:
     with psycopg.connect(address, autocommit=True) as admin:
         admin.execute(

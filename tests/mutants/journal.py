@@ -15,6 +15,22 @@ JOURNAL: tuple[Mutant, ...] = (
         tests=("tests/jobs/test_backup.py",),
     ),
     Mutant(
+        name="a-damaged-row-ends-the-bridge",
+        file="bridge/jobs/journal/rows.py",
+        old="    except _DAMAGED as error:\n",
+        new="    except IndexError as error:\n",
+        guarantee="a row of the journal that cannot be read costs its job alone",
+        tests=("tests/jobs/test_damaged_rows.py",),
+    ),
+    Mutant(
+        name="a-damaged-row-runs",
+        file="bridge/jobs/core/life.py",
+        old="        if job.damaged:\n",
+        new="        if False:\n",
+        guarantee="a job that cannot be read whole does not run without what it asked for",
+        tests=("tests/jobs/test_damaged_rows.py",),
+    ),
+    Mutant(
         name="second-outcome",
         file="bridge/jobs/journal/queries.py",
         old='AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)"""',

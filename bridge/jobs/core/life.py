@@ -130,6 +130,9 @@ class Life:
                 self.adoption.add(entry)
             self._enqueue(entry)
         self._replace(entry)
+        if job.damaged:
+            error = BridgeError("its row in the journal is damaged; the bridge's log has more")
+            self.withdraw(job.key, Withdrawal(Transition.FAIL, error))
 
     def _known_elsewhere(
         self, entry: Entry, _event: events.TakenElsewhere | events.EndedElsewhere

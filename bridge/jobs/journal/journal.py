@@ -13,12 +13,14 @@ where the other bridges count this one as dead.
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Sequence
 
 import msgspec
 
 from bridge.aio import succeeded
+from bridge.contract.reading import UNREADABLE
 from bridge.jobs.clock import Reading
 from bridge.jobs.database import Transaction
 from bridge.jobs.journal import publication, queries, rows, sets, touched, webhooks
@@ -30,6 +32,8 @@ from bridge.jobs.journal.shared import Shared
 from bridge.jobs.journal.sweep import Sweep
 from bridge.jobs.journal.writes import NOTE_S, Writes
 from bridge.jobs.queue import Key
+
+log = logging.getLogger(__name__)
 
 # Among several bridges an ack counts only what is known to be published.
 NOTE_SHARED_S = 0.05
@@ -78,8 +82,8 @@ class Journal(Writes, Reads, Shared, Sweep):
         reading = self.clock.read()
 
         def work(db: Transaction) -> None:
-            before = _noted(db, "clock")
-            if before is None or _decode_reading(before).at < reading.at:
+            before = _noted_reading(db)
+            if before is None or before.at < reading.at:
                 _note(db, "clock", _encode(reading).decode())
 
         return self._database.run(work)
@@ -252,12 +256,22 @@ def _noted(db: Transaction, name: str) -> str | None:
 
 
 def _noted_time(db: Transaction) -> tuple[Reading | None, float | None]:
-    """Return the clock's last reading; of an older journal the newest time that it has."""
-    reading = _noted(db, "clock")
+    """Return the clock's last reading; without one the newest time that the journal has."""
+    reading = _noted_reading(db)
     if reading is not None:
-        return _decode_reading(reading), None
+        return reading, None
     (latest,) = db.execute(queries.LATEST_TIME).fetchone()
     return None, latest
+
+
+def _noted_reading(db: Transaction) -> Reading | None:
+    """Return the clock's last reading; None in an older journal, or where it is damaged."""
+    noted = _noted(db, "clock")
+    try:
+        return None if noted is None else _decode_reading(noted)
+    except UNREADABLE as error:
+        log.warning("the journal's note of the time is damaged: %s", error)
+        return None
 
 
 def _note(db: Transaction, name: str, value: str) -> None:

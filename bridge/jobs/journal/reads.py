@@ -15,6 +15,7 @@ from bridge.jobs.journal.base import Base, any_of
 from bridge.jobs.journal.rows import KeptUpload, Record, Stored, decode_plan
 from bridge.jobs.queue import Key
 from bridge.jobs.state import OUTCOMES
+from bridge.workflows.catalogue import Needs
 
 # Others' works come in between.
 FILES_AT_ONCE = 5000
@@ -37,7 +38,7 @@ class Reads(Base):
 
         def work(db: Transaction) -> Backlog:
             counts = [
-                (workflow, rows.read_needs(needs), state, count)
+                (workflow, rows.read_needs(needs) or Needs(), state, count)
                 for workflow, needs, state, count in db.execute(queries.BACKLOG)
             ]
             run_s = dict(db.execute(queries.ESTIMATES))

@@ -1,19 +1,31 @@
-"""Rows of the journal as typed records."""
+"""Rows of the journal as typed records.
+
+A row that cannot be read, since it was damaged or an earlier version wrote what this one does not
+read, costs its job alone: nothing here raises for it but what reads a plan.
+"""
 
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from bridge.contract.reading import UNREADABLE
 from bridge.jobs.job import Envelope, Job, Plan
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 
-decode_envelope = msgspec.json.Decoder(Envelope).decode
+log = logging.getLogger(__name__)
+
+# A damaged column may even be no bytes.
+_DAMAGED = (*UNREADABLE, TypeError)
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+_decode_needs = msgspec.json.Decoder(Needs).decode
 decode_plan = msgspec.json.Decoder(Plan).decode
 
 
@@ -78,18 +90,23 @@ class KeptUpload(Struct, frozen=True):
 
 def unpublished(row: Sequence[Any]) -> Unpublished:
     """Read a row of `queries.UNPUBLISHED`."""
-    client, name, envelope, result, of_set, _turn = row
-    return Unpublished(Key(client, name), decode_envelope(envelope), result, bool(of_set))
+    client, name, encoded, result, of_set, _turn = row
+    key = Key(client, name)
+    return Unpublished(key, read_envelope(key, encoded) or Envelope(), result, bool(of_set))
 
 
 def read(row: Sequence[Any]) -> Record:
     """Read a row of `queries`' `[record]`: its columns in their order."""
     client, job_id, seq, workflow, version, state, priority, attempt, prompt_id, *row = row
     instance, accepted_at, start_before, timeout_s, keep_s, ordered, word, needs, *row = row
-    envelope, fingerprint, n, finished_at, acked, result, owner, cancelling = row
+    encoded, fingerprint, n, finished_at, acked, result, owner, cancelling = row
+    key = Key(client, job_id)
+    wanted, envelope = read_needs(needs), read_envelope(key, encoded)
+    if wanted is None:
+        _report(key, "what it needs")
     return Record(
         Job(
-            key=Key(client, job_id),
+            key=key,
             seq=seq,
             workflow=workflow,
             workflow_version=version,
@@ -104,8 +121,9 @@ def read(row: Sequence[Any]) -> Record:
             keep_s=keep_s,
             ordered=bool(ordered),
             replace=word,
-            needs=read_needs(needs),
-            envelope=decode_envelope(envelope),
+            needs=wanted or Needs(),
+            envelope=envelope or Envelope(),
+            damaged=wanted is None or envelope is None,
         ),
         fingerprint,
         n,
@@ -117,7 +135,30 @@ def read(row: Sequence[Any]) -> Record:
     )
 
 
+def read_envelope(key: Key, encoded: bytes) -> Envelope | None:
+    """Read the envelope of a job or a set; one that cannot be read is logged, and None."""
+    try:
+        return _decode_envelope(encoded)
+    except _DAMAGED as error:
+        _report(key, f"its envelope ({error})")
+        return None
+
+
 @functools.lru_cache(maxsize=1024)
-def read_needs(encoded: bytes | None) -> Needs:
-    """Read what a job needs: one object for all that need the same."""
-    return Needs() if encoded is None else msgspec.json.decode(encoded, type=Needs)
+def read_needs(encoded: bytes | None) -> Needs | None:
+    """Read what a job needs: one object for all that need the same. None: it cannot be read."""
+    try:
+        return Needs() if encoded is None else _decode_needs(encoded)
+    except _DAMAGED:
+        return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _report(key: Key, what: str) -> None:
+    """Log a row that is damaged: once, however often it is read."""
+    log.error(
+        "the journal's row of %s of client %s is damaged: %s cannot be read",
+        key.job_id,
+        key.client,
+        what,
+    )

@@ -21,7 +21,7 @@ from bridge.contract.sets import SetResult, SetState
 from bridge.jobs.database import Database, Statements, Steps, Transaction, Work
 from bridge.jobs.job import Draft, Envelope, KeptOutput
 from bridge.jobs.journal import acceptance, queries, touched, webhooks
-from bridge.jobs.journal.rows import Record, decode_envelope
+from bridge.jobs.journal.rows import Record, read_envelope
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
 
@@ -395,9 +395,10 @@ def _free(db: Transaction, key: Key) -> Key:
 
 def _read(row: Sequence[Any]) -> SetRecord:
     client, set_id, workflow, fingerprint, state, total, made, *row = row
-    waits, at, envelope, n, result, end = row
+    waits, at, encoded, n, result, end = row
+    key = Key(client, set_id)
     return SetRecord(
-        Key(client, set_id),
+        key,
         workflow,
         fingerprint,
         state,
@@ -405,7 +406,7 @@ def _read(row: Sequence[Any]) -> SetRecord:
         made,
         bool(waits),
         at,
-        decode_envelope(envelope),
+        read_envelope(key, encoded) or Envelope(),
         n,
         result,
         ended=end is not None,
