@@ -31,6 +31,7 @@ from bridge.contract.messages import (
     ok,
     refused,
 )
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import JOB_VERBS, SUBMIT, Topics
 from bridge.jobs.job import Envelope, Job
@@ -392,7 +393,7 @@ def _results(
         return
     room, properties = _result_room(topic, properties, limit)
     yield result, properties
-    with suppress(msgspec.MsgspecError):
+    with suppress(*UNREADABLE):
         decoded = msgspec.json.decode(result, type=Result)
         yield encode(fit_result(decoded, room)), properties
 
@@ -506,5 +507,7 @@ class _ResultOutputs(Struct):
 
 def _has_published(result: bytes) -> bool:
     """True if a result's first output was published, rather than left to be fetched."""
-    outputs = msgspec.json.decode(result, type=_ResultOutputs).outputs
+    outputs: list[_PublishedOutput] = []
+    with suppress(*UNREADABLE):
+        outputs = msgspec.json.decode(result, type=_ResultOutputs).outputs
     return bool(outputs) and outputs[0].topic is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import msgspec
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ from bridge.adapters.mqtt.encoder import (
 from bridge.contract.channels import channels
 from bridge.contract.fitting import fit_set_result
 from bridge.contract.messages import OutputInfo, encode
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.sets import SetResult, SetStatus
 from bridge.contract.topics import Topics
 from bridge.jobs.job import Envelope
@@ -80,7 +82,9 @@ class SetEncoder:
 
         def bodies(topic: str) -> Iterator[tuple[bytes, PublishProperties]]:
             yield result, properties
-            if limit is not None:
+            if limit is None:
+                return
+            with suppress(*UNREADABLE):
                 whole = msgspec.json.decode(result, type=SetResult)
                 for each in (properties, replace(properties, correlation_data=None)):
                     fitted = fit_set_result(whole, room_of(topic, each, limit))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 
 from bridge.adapters.mqtt.encoder import Encoder, Packet
+from bridge.adapters.mqtt.set_encoder import SetEncoder
 from bridge.contract.channels import LARGE_BYTES, Bytes, channels
 from bridge.contract.errors import Conflict
 from bridge.contract.messages import Accepted, AckReport, JobList, Part, Progress
@@ -228,6 +229,22 @@ def test_a_result_that_a_smaller_broker_does_not_take_is_cut() -> None:
         assert body(packet)["state"] == "succeeded"
         assert sent(packet).properties.correlation_data == b"c"
         assert sent(packet).size <= 1024
+
+
+@pytest.mark.parametrize("limit", [None, 1024])
+def test_a_result_that_cannot_be_read_is_published_as_it_is_or_not_at_all(
+    limit: int | None,
+) -> None:
+    # Of a `meta` that an earlier version accepted.
+    deep = b'{"outputs": [], "meta": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    envelope = job(response_topic=REPLY, reply_output=True).envelope
+    sets = SetEncoder(Topics("comfy2mqtt"), 3600.0)
+    for packets in (
+        ENCODER.result(KEY, envelope, deep, limit),
+        sets.result(KEY, envelope, deep, limit),
+    ):
+        payloads = [each.publish and each.publish.payload for each in packets]
+        assert payloads == [deep if limit is None else None] * 2
 
 
 @given(limit=st.integers(1024, 70_000), correlation=st.binary(max_size=1500))
