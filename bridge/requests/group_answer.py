@@ -23,6 +23,7 @@ from bridge.contract.operator import (
     ReloadReport,
     Report,
 )
+from bridge.contract.reading import UNREADABLE
 from bridge.requests.context import Answer
 
 R = TypeVar("R", bound=Report)
@@ -84,10 +85,13 @@ def report_of(reply: Reply) -> bytes:
 
 def read_report(verb: str, report: bytes) -> Reply:
     """Return the reply that was reported of a command."""
-    found = msgspec.json.decode(report, type=_Reported)
-    if found.error is not None:
-        return from_wire(found.error)
-    reply: Report = msgspec.json.decode(found.data, type=VERBS[verb].report)
+    try:
+        found = msgspec.json.decode(report, type=_Reported)
+        if found.error is not None:
+            return from_wire(found.error)
+        reply: Report = msgspec.json.decode(found.data, type=VERBS[verb].report)
+    except UNREADABLE as error:
+        return BridgeError(f"it reported what this bridge cannot read: {error}")
     return reply
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 import msgspec
@@ -177,7 +178,7 @@ def _unpacked(name: str, packed: Packed) -> tuple[ObjectInfo, bool] | None:
     try:
         offer = packed.unpacked()
         info = ObjectInfo.decode(offer.info, offer.replacements, offer.no_outputs)
-    except (msgspec.MsgspecError, ObjectInfoError) as error:
+    except (msgspec.MsgspecError, zlib.error, ObjectInfoError) as error:
         log.warning("what ComfyUI %s of another bridge has cannot be read: %s", name, error)
         return None
     return info, offer.keyed

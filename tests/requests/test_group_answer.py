@@ -135,6 +135,13 @@ def test_a_report_arrives_as_it_was_sent(verb: str, reply: Reply) -> None:
     assert read_report(verb, report_of(reply)) == reply
 
 
+@pytest.mark.parametrize("report", [b"{", b'{"data": 5}', b'{"error": {}}'])
+def test_a_report_that_cannot_be_read_is_an_error_of_its_bridge(report: bytes) -> None:
+    read = read_report("comfyui/stop", report)
+    assert isinstance(read, BridgeError)
+    assert "cannot read" in read.message
+
+
 def test_a_refusal_is_reported_with_its_code_and_details() -> None:
     read = read_report("comfyui/stop", report_of(BadRequest("no ComfyUI", allowed=["b-one"])))
     assert isinstance(read, BadRequest)

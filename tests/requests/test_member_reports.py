@@ -119,6 +119,12 @@ async def test_all_carry_a_command_out_and_one_answer_has_what_they_did(
     assert await a.passed_on() == []
 
 
+async def test_a_command_that_cannot_be_read_delays_no_other(group: list[Bridge]) -> None:
+    a = group[0]
+    await a.journal.kept.keep("command", {f"{a.life}.0": b"no command"})
+    assert (await a.ask()).data.released == 3
+
+
 async def test_a_bridge_that_dies_while_its_report_is_due_is_named_in_the_answer(
     group: list[Bridge],
 ) -> None:

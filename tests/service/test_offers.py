@@ -114,12 +114,13 @@ async def test_ours_are_offered_and_others_are_taken(setup: Setup) -> None:
     for name in ("b-main", "c-main"):
         await journal.offer(name[0], name, Packed.of(Offer(JSON, keyed=True)))
     await journal.offer("d", "d-main", Packed.of(Offer(b"no JSON")))
+    await journal.offer("e", "e-main", Packed("a digest", b"damaged"))
     await setup.offers.open()
     assert "a-old" not in journal.found
     ((infos, keyed),) = setup.others
     assert list(infos) == list(keyed) == ["b-main", "c-main"]
     assert infos["b-main"] is infos["c-main"]  # equal ones are read once
-    assert setup.named == [["a-main", "b-main", "c-main", "d-main"]]
+    assert setup.named == [["a-main", "b-main", "c-main", "d-main", "e-main"]]
     assert setup.offers.has("b-main")
     assert not setup.offers.has("a-main")
 

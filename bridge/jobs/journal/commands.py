@@ -8,14 +8,18 @@ since does not do what the one before it had to.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
 
+from bridge.contract.reading import UNREADABLE
 from bridge.jobs.database import Database, Transaction
 from bridge.jobs.journal import queries, touched
+
+log = logging.getLogger(__name__)
 
 # The words of the notices: a command was passed on, one was reported about.
 PASSED_ON, REPORTED = "command", "report"
@@ -93,12 +97,18 @@ class PassedCommands:
             return sorted(db.execute(queries.KEPT, (_KIND,)))
 
         found = await self._database.run(work, touched.NOTHING)
-        commands = {
-            name: msgspec.msgpack.decode(value, type=PassedCommand)
-            for name, value in found
-            if "/" not in name  # a report has one
-        }
-        return {name: command for name, command in commands.items() if life in command.lives}
+        commands = {}
+        for name, value in found:
+            if "/" in name:
+                continue  # a report
+            try:
+                command = msgspec.msgpack.decode(value, type=PassedCommand)
+            except UNREADABLE as error:
+                log.warning("a command in the journal cannot be read: %s", error)
+                continue
+            if life in command.lives:
+                commands[name] = command
+        return commands
 
     async def report(self, name: str, member: str, report: bytes) -> None:
         """Report what a bridge did about a command, unless that is answered."""
