@@ -264,9 +264,9 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a-stopping-bridge-keeps-what-waits",
-        file="bridge/jobs/core/core.py",
-        old="if not self._alone:\n            # Another",
-        new="if False:\n            # Another",
+        file="bridge/jobs/core/life.py",
+        old="if not self._alone and entry.not_started:",
+        new="if False:",
         guarantee="a bridge of a group that stops gives back what has not begun",
         tests=("tests/jobs/core/test_group.py",),
     ),

@@ -36,7 +36,6 @@ class Core:
         self._life = Life(self.book, limits, alone=alone)
         self.counters = self._life.counters
         self._limits = limits
-        self._alone = alone
         self._handlers = self._general_events()
         # The caller has to pass a Schedule, once for all events of the same moment.
         self.must_schedule = False
@@ -133,11 +132,8 @@ class Core:
 
     def _stops(self, _event: events.Draining) -> None:
         self.book.stopping = self._life.must_schedule = True
-        if not self._alone:
-            # Another bridge starts it sooner than this one, which ends.
-            for entry in self.book.active.values():
-                if entry.not_started:
-                    self._life.send_back(entry, f"the bridge of {entry.instance} stops")
+        for entry in self.book.active.values():
+            self._life.give_back(entry)
 
     # -- ComfyUIs --
 

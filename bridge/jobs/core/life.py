@@ -276,6 +276,8 @@ class Life:
         )
         if entry.adopt:
             self.adoption.starts(entry, member)
+        if self._book.stopping:
+            self.give_back(entry)
 
     def _began(self, entry: Entry, _event: events.Began) -> None:
         job = entry.job
@@ -310,6 +312,14 @@ class Life:
             if entry.stop is None:
                 entry.stop, entry.sent_back = StopReason.SEND_BACK, why
             self.do(effects.StopJob(entry.job.key))
+
+    def give_back(self, entry: Entry) -> None:
+        """Give a job that has not begun back, as this bridge stops: another one starts it sooner.
+
+        A bridge alone has it again at its next start.
+        """
+        if not self._alone and entry.not_started:
+            self.send_back(entry, f"the bridge of {entry.instance} stops")
 
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
         self._book.pool[entry.instance or ""].succeeded()

@@ -55,6 +55,18 @@ def test_a_job_that_a_stopping_bridge_gives_back_says_so() -> None:
     assert core.wanted(effects.Requeue)[-1].reason == "the bridge of main stops"
 
 
+def test_a_job_whose_claim_is_answered_once_the_bridge_stops_is_given_back() -> None:
+    core = Rig("main", alone=False)
+    core.ready("main")
+    key = core.add("j1")
+    core.tell(events.Draining())
+    core.tell(events.Claimed(key, 0, "p1"))
+    assert core.book.is_busy
+    assert [each.key for each in core.wanted(effects.StopJob)] == [key]
+    core.tell(events.AttemptStopped(key, "p2"))
+    assert core.wanted(effects.Requeue)[-1].reason == "the bridge of main stops"
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
