@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -458,7 +459,9 @@ async def test_a_defect_in_a_set_costs_that_set_alone(
     spec = stand.journal.sets.spec
 
     async def broken(key: Key) -> bytes | None:
-        return b"{" if key.job_id == "s1" else await spec(key)
+        if key.job_id == "s1":
+            raise KeyError("a defect")
+        return await spec(key)
 
     monkeypatch.setattr(stand.journal.sets, "spec", broken)
     await stand.data("resume", set_id="s1")
@@ -468,6 +471,24 @@ async def test_a_defect_in_a_set_costs_that_set_alone(
     await stand.data("cancel", set_id="s2")
     assert (await result(stand)).set_id == "s2"
     assert (await stand.data("status", set_id="s1"))["state"] == "running"
+
+
+@pytest.mark.parametrize("repeat", [AHEAD, 5])
+async def test_a_set_whose_row_is_damaged_ends(
+    stand: Stand, tmp_path: Path, caplog: pytest.LogCaptureFixture, repeat: int
+) -> None:
+    await asked(stand, repeat=repeat, set_id="s1")
+    job_ids = await made(stand, "s1", AHEAD)
+    with sqlite3.connect(tmp_path / "journal.db") as database:
+        database.execute("UPDATE sets SET spec = '{'")
+    database.close()
+    stand.driver._specs.clear()
+    for job_id in job_ids if repeat == AHEAD else job_ids[:1]:
+        await stand.data("cancel", job_id=job_id)
+    found = await result(stand)
+    assert (found.set_id, found.state, found.counts.cancelled) == ("s1", "cancelled", repeat)
+    assert [each.inputs for each in found.jobs] == [{}] * repeat
+    assert "its row in the journal is damaged" in caplog.text
 
 
 async def test_a_set_whose_media_is_gone_ends(

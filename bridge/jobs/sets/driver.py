@@ -23,6 +23,7 @@ from bridge import logs
 from bridge.aio import succeeded, wait_set
 from bridge.contract import expansion
 from bridge.contract.errors import BridgeError
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.sets import Counts, SetState, SetStatus
 from bridge.jobs.database import DatabaseError, Fenced
 from bridge.jobs.dispatcher import Dispatcher
@@ -32,7 +33,7 @@ from bridge.jobs.journal.sets import NewSet, SetRecord
 from bridge.jobs.queue import Key
 from bridge.jobs.sets import messages, progress
 from bridge.jobs.sets.collect import Collected, SetCollector
-from bridge.jobs.sets.plan import SetSpec
+from bridge.jobs.sets.plan import SetSpec, unknown
 from bridge.workflows.catalogue import NodeCatalogue
 
 log = logging.getLogger(__name__)
@@ -326,12 +327,16 @@ class SetDriver:
         return spec.draft(key, index, plan, prompt_id=str(uuid.uuid4()), needs=needs)
 
     async def _spec(self, key: Key) -> SetSpec | None:
+        """Return how a set's jobs are made, None once it has ended. Raises BridgeError."""
         found = self._specs.get(key)
         if found is None:
             encoded = await self._journal.sets.spec(key)
             if encoded is None:
                 return None
-            found = msgspec.json.decode(encoded, type=SetSpec)
+            try:
+                found = msgspec.json.decode(encoded, type=SetSpec)
+            except UNREADABLE as error:
+                raise BridgeError(f"its row in the journal is damaged: {error}") from None
             self._keep_spec(key, found)
         return found
 
@@ -379,7 +384,11 @@ class SetDriver:
 
     async def _finish(self, live: _Live) -> None:
         key, envelope = live.key, live.record.envelope
-        spec = await self._spec(key)
+        try:
+            spec = await self._spec(key)
+        except BridgeError as error:
+            log.warning("the result has no inputs: %s", error.message)
+            spec = unknown(live.record.workflow, live.record.total)
         ended = None
         if spec is not None:
             collected = self._collected(live, spec)

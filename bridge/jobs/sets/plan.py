@@ -120,6 +120,12 @@ class SetSpec(Struct, frozen=True, omit_defaults=True):
         return (axis[at] for axis, at in zip(self.axes, places, strict=True))
 
 
+def unknown(workflow: str, total: int) -> SetSpec:
+    """Return what stands for the specification of a set that cannot be read, to end the set."""
+    nothing = Plan(prompt={}, inputs={}, names={}, outputs=[])
+    return SetSpec(b"", workflow, "", Envelope(), nothing, [[Patch()] * total])
+
+
 def difference(base: Plan, other: Plan) -> Patch:
     """Return what another plan of the same workflow has that the base has not."""
     prompt = {}
