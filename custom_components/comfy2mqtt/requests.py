@@ -216,7 +216,7 @@ class Requests:
             parts.append(part.data)
             following = part.next
         whole = b"".join(parts)
-        if width is None and output.sha256:
+        if width is None:
             digest = await self._hass.async_add_executor_job(_sha256, whole)
             if digest != output.sha256:
                 raise failure("damaged", job_id=job_id)

@@ -268,6 +268,13 @@ def test_a_list_whose_numbers_do_not_rise_is_malformed(data: dict[str, Any]) -> 
         messages.read_page(data, 3)
 
 
+@pytest.mark.parametrize("digest", ["../../../secrets", "/config/secrets", "a" * 65, "", "AB", 7])
+def test_a_digest_that_could_name_another_file_is_malformed(digest: Any) -> None:
+    output = {**RESULT["outputs"][0], "sha256": digest}
+    with pytest.raises(decode.MalformedError):
+        messages.read_result({**RESULT, "outputs": [output]})
+
+
 def test_a_list_says_where_it_goes_on() -> None:
     assert messages.read_page({"jobs": [{"n": 4}, {"n": 9}], "more": True}, 3).after == 9
     assert messages.read_page({"jobs": [{"n": 4}], "more": False}, 3).after is None

@@ -21,6 +21,7 @@ PART = 256 * 1024
 # In seconds since the epoch.
 _YEAR_9999 = 253_370_764_800
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{1,64}")
 # Of what is allowed a refusal names so much.
 _SHOWN = 10
 
@@ -147,10 +148,17 @@ def _output(found: Mapping[str, Any]) -> Output:
         kind=str(found["kind"]),
         content_type=_media_type(found["content_type"]),
         size=whole(found["size"]),
-        sha256=str(found["sha256"]),
+        sha256=_sha256(found["sha256"]),
         width=optional(whole, found.get("width")),
         height=optional(whole, found.get("height")),
     )
+
+
+def _sha256(found: Any) -> str:
+    """Return a digest in hexadecimal: it names a file, and may lead to no other."""
+    if _SHA256.fullmatch(found) is None:
+        raise ValueError("not a SHA-256")
+    return str(found)
 
 
 def _media_type(found: Any) -> str:

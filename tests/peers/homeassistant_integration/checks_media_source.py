@@ -12,6 +12,7 @@ from conftest import DOMAIN
 from fake_bridge import PNG, FakeBridge
 from homeassistant.components import media_source
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.comfy2mqtt.media_source import _keep
@@ -32,6 +33,21 @@ async def test_a_picture_that_several_want_at_once_is_fetched_once(
         assert await home.async_add_executor_job(each.path.read_bytes) == PNG
     offsets = [each["offset"] for each in bridge.asked("fetch")]
     assert len(offsets) == len(set(offsets)) > 1
+
+
+async def test_a_result_names_no_file_outside_of_its_folder(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    """Whoever may publish could have Home Assistant hand out any file of it."""
+    private = Path(home.config.path("private.txt"))
+    await home.async_add_executor_job(private.write_text, "a password")
+    bridge.result("j1")
+    output = bridge.jobs[0]["result"]["outputs"][0]
+    output |= {"sha256": str(private.with_suffix("")), "content_type": "text/plain"}
+    place = f"media-source://{DOMAIN}/{loaded.entry_id}/demo/j1/0"
+    with pytest.raises(HomeAssistantError):
+        await media_source.async_resolve_media(home, place, None)
+    assert await home.async_add_executor_job(private.read_text) == "a password"
 
 
 def test_two_threads_may_keep_the_same_picture(
