@@ -393,7 +393,7 @@ class Hub:
 
     @callback
     def _take_display(self, message: mqtt.ReceiveMessage) -> None:
-        name, data = self.topics.name_of(message.topic), as_bytes(message.payload)
+        name, data = self.topics.display_of(message.topic), as_bytes(message.payload)
         if data:
             self.displays[name] = Shown(data, dt_util.utcnow().isoformat())
         else:

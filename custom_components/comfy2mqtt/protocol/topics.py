@@ -64,5 +64,9 @@ class Topics:
         return topic.rpartition("/")[2]
 
     def name_of(self, topic: str) -> str:
-        """Return the workflow, ComfyUI, display or list of choices that a topic is about."""
-        return topic.removesuffix("/image").rpartition("/")[2]
+        """Return the workflow, ComfyUI or list of choices that a topic is about."""
+        return topic.rpartition("/")[2]
+
+    def display_of(self, topic: str) -> str:
+        """Return the display that a topic has the picture of."""
+        return topic.split("/")[-2]
