@@ -107,6 +107,9 @@ class Results:
         """Keep what has to be known at the next start."""
         await self._store.async_save(self._kept())
 
+    def _save_later(self) -> None:
+        self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
+
     async def remove(self) -> None:
         """Remove what was kept on disk."""
         await self._store.async_remove()
@@ -167,16 +170,21 @@ class Results:
         if not self._ledger.take(n, result.job_id, None if result.is_partial else result.n):
             return
         if self._unreported is None:
-            self._tell(result, is_history)
+            self._report(result, is_history=is_history)
         else:
             self._unreported.append((result, is_history))
+
+    def _report(self, result: Result, *, is_history: bool) -> None:
+        self._tell(result, is_history)
+        # It is listed after the next start if the bridge does not take its acknowledgement.
+        self._save_later()
 
     @callback
     def report(self) -> None:
         """Tell of what ended before now, and of all else at once from now on."""
         unreported, self._unreported = self._unreported or [], None
         for result, is_history in unreported:
-            self._tell(result, is_history)
+            self._report(result, is_history=is_history)
         if self._ledger.is_settled:
             self._acknowledge_later()
         else:
@@ -295,5 +303,5 @@ class Results:
         for up_to in numbers:
             await self._ask("ack", up_to=up_to)
             self._ledger.acknowledged(up_to)
-        self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
+        self._save_later()
         return bool(numbers)

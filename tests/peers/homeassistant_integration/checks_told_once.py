@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from checks_missed import away
-from conftest import set_up
+from conftest import DOMAIN, set_up
 from fake_bridge import FakeBridge
 from homeassistant.const import EVENT_HOMEASSISTANT_STARTED
 from homeassistant.core import CoreState, HomeAssistant
-from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+    flush_store,
+)
 from seen import ENDED, ends, settled, state
 
 from custom_components.comfy2mqtt.const import EVENT
@@ -128,6 +134,24 @@ async def test_a_result_that_the_bridge_keeps_no_longer_has_an_event_that_says_s
     assert (told_of[0]["state"], told_of[0]["outputs"]) == ("succeeded", [])
     assert state(home, ENDED).attributes["outputs_known"]
     assert all(each["acked"] for each in bridge.jobs)
+
+
+async def test_a_job_that_was_not_acknowledged_before_a_restart_is_told_once(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    hass_storage: dict[str, Any],
+) -> None:
+    """Home Assistant unloads nothing when it stops: it writes what is about to be written."""
+    await flush_store(loaded.runtime_data._results._store)
+    events = async_capture_events(home, EVENT)
+    bridge.errors["ack"] = {"code": "busy", "message": "the journal is full"}
+    bridge.end("first")
+    await settled(home)
+    assert ends(events) == ["first"]
+    await flush_store(loaded.runtime_data._results._store)
+    kept = hass_storage[f"{DOMAIN}.{loaded.entry_id}"]["data"]
+    assert kept["taken"] == {"first": 1}
 
 
 async def test_a_job_that_was_not_acknowledged_before_a_reload_is_told_once(
