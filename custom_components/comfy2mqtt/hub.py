@@ -445,7 +445,7 @@ class Hub:
         self._results.interrupted()
         self._notify(AVAILABILITY)
         if self.is_settled and self.is_available:
-            self._spawn(self._results.catch_up_quietly())
+            self._results.catch_up_later()
 
     @callback
     def _see_whether_ready(self) -> None:

@@ -76,6 +76,8 @@ class Results:
         self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
         # Lists and acknowledgements come one after the other.
         self._turn = asyncio.Lock()
+        # One more list waits for its turn.
+        self._catches_up_next = False
 
     # What is kept on disk.
 
@@ -136,7 +138,7 @@ class Results:
             # It comes a second time, or came late, or the bridge has a new journal: that is found
             # out first.
             self._late.append(result)
-            self._spawn(self.catch_up_quietly())
+            self.catch_up_later()
             return
         self._ended(result, result.n)
         self._acknowledge_later()
@@ -150,7 +152,7 @@ class Results:
         self._came(result)
         if result.n <= self._ledger.after:
             self._late.append(result)
-        self._spawn(self.catch_up_quietly())
+        self.catch_up_later()
 
     @callback
     def _ended(self, result: Result, n: int, *, is_history: bool = False) -> None:
@@ -189,7 +191,7 @@ class Results:
             self._acknowledge_later()
         else:
             # What was listed, and is acknowledged now, may have to be listed once more.
-            self._spawn(self.catch_up_quietly())
+            self.catch_up_later()
 
     # What was missed.
 
@@ -204,6 +206,7 @@ class Results:
         Raises RefusedError and HomeAssistantError.
         """
         async with self._turn:
+            self._catches_up_next = False
             self._ledger.interrupted()
             await self._begin_again_with_a_new_journal()
             # What the broker did not take counts for no number above its own. The next list has it
@@ -218,6 +221,13 @@ class Results:
                 self._ended(result, result.n)
             await self._acknowledge()
             self._is_new = False
+
+    @callback
+    def catch_up_later(self) -> None:
+        """Catch up beside; once, however often that is asked for before it begins."""
+        if not self._catches_up_next:
+            self._catches_up_next = True
+            self._spawn(self.catch_up_quietly())
 
     async def catch_up_quietly(self) -> None:
         """Catch up; what cannot be listed now is listed after the next interruption."""

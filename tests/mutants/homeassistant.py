@@ -29,8 +29,8 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-lists-nothing-missed",
         file=_HUB,
-        old="if self.is_settled and self.is_available:\n            self._spawn(self._results.",
-        new="if False:\n            self._spawn(self._results.",
+        old="if self.is_settled and self.is_available:\n            self._results.",
+        new="if False:\n            self._results.",
         guarantee="what ended while the connection was away is listed once it is back",
         tests=(
             f"{_MISSED}::test_a_bridge_that_does_not_list_is_asked_again_after_the_next_interruption",

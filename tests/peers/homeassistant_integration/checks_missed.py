@@ -145,6 +145,22 @@ async def test_a_result_that_comes_late_is_told_once(
     assert loaded.runtime_data.pictures["demo"].job_id == "first"
 
 
+async def test_many_that_come_late_are_listed_together(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    """A bridge of a group publishes all that it could not for an hour."""
+    events = async_capture_events(home, EVENT)
+    bridge.end("first", n=500)
+    await settled(home)
+    before = len(bridge.requests)
+    late = [f"late{number}" for number in range(50)]
+    for number, each in enumerate(late, start=1):
+        bridge.end(each, n=number)
+    await settled(home)
+    assert ends(events) == ["first", *late]
+    assert len(bridge.requests) - before < len(late) / 2
+
+
 async def test_what_the_broker_did_not_take_is_told_once_after_the_next_interruption(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
