@@ -87,10 +87,11 @@ async def _follow(
     def ignore(_: mqtt.ReceiveMessage) -> None:
         """Take nothing."""
 
-    ends = [hub.listen(what, send) for what in (AVAILABILITY, RESULTS, WORKFLOWS)]
-    ends.append(hub.listen(ENDED, gone))
     # Home Assistant subscribes a moment later: for a job that is run now that would be too late.
-    ends.append(await mqtt.async_subscribe(hass, hub.topics.steps, ignore, qos=0, encoding=None))
+    # It may refuse, and nothing has to be ended then.
+    ends = [await mqtt.async_subscribe(hass, hub.topics.steps, ignore, qos=0, encoding=None)]
+    ends += [hub.listen(what, send) for what in (AVAILABILITY, RESULTS, WORKFLOWS)]
+    ends.append(hub.listen(ENDED, gone))
     connection.subscriptions[message["id"]] = _all(ends)
     connection.send_result(message["id"])
     send()

@@ -10,6 +10,7 @@ from conftest import DOMAIN, entry_with, set_up
 from fake_bridge import PNG, FakeBridge
 from homeassistant.components import frontend
 from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.comfy2mqtt import card
@@ -99,6 +100,19 @@ async def test_what_is_refused_says_why(
     assert found["message"] == "The bridge comfy2mqtt is not available"
     assert (found["translation_domain"], found["translation_key"]) == (DOMAIN, "not_available")
     assert found["translation_placeholders"] == {"base": "comfy2mqtt"}
+
+
+async def test_a_card_that_home_assistant_cannot_subscribe_for_leaves_nothing(
+    loaded: MockConfigEntry, socket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **_more: Any) -> None:
+        raise HomeAssistantError("MQTT is not set up")
+
+    hub = loaded.runtime_data
+    before = {what: len(each) for what, each in hub._listeners.items() if each}
+    monkeypatch.setattr("custom_components.comfy2mqtt.card.mqtt.async_subscribe", refuse)
+    assert not (await subscribe(socket, "workflow"))["success"]
+    assert {what: len(each) for what, each in hub._listeners.items() if each} == before
 
 
 async def test_a_bridge_that_is_not_set_up_is_an_error_and_one_that_goes_is_noticed(
