@@ -6,6 +6,7 @@ import base64
 import importlib
 import itertools
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
@@ -141,6 +142,12 @@ def test_its_requests_are_read_by_the_bridge() -> None:
         read = VERBS[verb]
         found: Any = msgspec.json.decode(messages.request("t1", fields), type=read)
         assert found.transaction == "t1", verb
+
+
+def test_a_date_that_yaml_has_read_is_sent_as_the_text_that_it_was() -> None:
+    inputs = {"prompt": date(2026, 12, 1), "more": [{"at": date(2026, 12, 2)}]}
+    sent = json.loads(messages.request("t1", {"inputs": inputs}))
+    assert sent["inputs"] == {"prompt": "2026-12-01", "more": [{"at": "2026-12-02"}]}
 
 
 def test_it_reads_answers_and_errors() -> None:

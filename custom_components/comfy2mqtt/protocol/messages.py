@@ -60,9 +60,12 @@ class Response:
 
 
 def request(transaction: str, fields: Mapping[str, Any]) -> str:
-    """Return the payload of a request; fields that are None are left out."""
+    """Return the payload of a request; fields that are None are left out.
+
+    YAML reads an unquoted date as one: it is sent as the text that it was.
+    """
     given = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps({**given, "transaction": transaction}, ensure_ascii=False)
+    return json.dumps({**given, "transaction": transaction}, ensure_ascii=False, default=str)
 
 
 @decoder("an answer")
