@@ -415,15 +415,10 @@ class Hub:
         if health is not None and health != self.health:
             self.health = health
             self._notify(HEALTH)
-        if self.is_silent and self.is_settled and self.is_available:
-            self._spawn(self._ask_again())
-
-    async def _ask_again(self) -> None:
-        """Find out whether the bridge answers again, each time that it says how it is."""
-        try:
-            await self._results.catch_up()
-        except (RefusedError, HomeAssistantError) as error:
-            LOGGER.debug("%s does not answer yet: %s", self.topics.base, error)
+        # Each time that it says how it is, it is found out whether it answers again.
+        is_due = self.is_silent or self._results.is_behind
+        if is_due and self.is_settled and self.is_available:
+            self._results.catch_up_later()
 
     @callback
     def _take_state(self, message: mqtt.ReceiveMessage) -> None:

@@ -9,6 +9,7 @@ All methods run in Home Assistant's event loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
@@ -62,6 +63,8 @@ class Results:
         result is history.
         """
         self.pictures: dict[str, Picture] = {}
+        # What was missed could not be listed when it was last tried.
+        self.is_behind = False
         self._topics = topics
         self._ask = ask
         self._spawn = spawn
@@ -230,11 +233,17 @@ class Results:
             self._spawn(self.catch_up_quietly())
 
     async def catch_up_quietly(self) -> None:
-        """Catch up; what cannot be listed now is listed after the next interruption."""
+        """Catch up, or be behind."""
         try:
             await self.catch_up()
         except (RefusedError, HomeAssistantError) as error:
-            LOGGER.warning("what was missed of %s cannot be listed: %s", self._topics.base, error)
+            # It is said once, however often it is tried again.
+            level = logging.DEBUG if self.is_behind else logging.WARNING
+            base = self._topics.base
+            LOGGER.log(level, "what was missed of %s cannot be listed: %s", base, error)
+            self.is_behind = True
+        else:
+            self.is_behind = False
 
     async def _begin_again_with_a_new_journal(self) -> None:
         """Forget up to where results were acknowledged, if the bridge does not know the last one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -354,6 +355,33 @@ async def test_what_ended_while_home_assistant_was_away_comes_when_it_is_back(
     assert loaded.runtime_data.pictures["demo"].job_id == "j5"
     (picture,) = [each for each in bridge.jobs if each["job_id"] == "j5"]
     assert picture["acked"]
+
+
+async def test_what_could_not_be_listed_is_listed_once_the_bridge_says_how_it_is(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events = async_capture_events(home, EVENT)
+    bridge.errors["list"] = {"code": "busy", "message": "the journal is full"}
+    bridge.leave()
+    bridge.result("missed")
+    bridge.come()
+    for number in range(3):
+        bridge.fire("bridge/health", {"at": number})
+        await settled(home)
+    said = [each for each in caplog.records if "cannot be listed" in each.getMessage()]
+    assert [each.levelno > logging.INFO for each in said].count(True) == 1
+    bridge.errors.clear()
+    bridge.fire("bridge/health", {"at": 4})
+    await settled(home)
+    assert ends(events) == ["missed"]
+    # Nothing is left to be asked for.
+    asked = len(bridge.requests)
+    bridge.fire("bridge/health", {"at": 5})
+    await settled(home)
+    assert len(bridge.requests) == asked
 
 
 async def test_what_is_missed_while_the_connection_is_away_is_listed_before_it_is_acknowledged(
