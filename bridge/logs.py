@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bridge.text import without_colours
+from bridge.text import sendable, without_colours
 
 Format = Literal["text", "json"]
 
@@ -68,11 +68,11 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": without_colours(record.getMessage()),
+            "message": sendable(without_colours(record.getMessage())),
             **_about.get(),
         }
         if record.exc_info:
-            fields["trace"] = self.formatException(record.exc_info)
+            fields["trace"] = sendable(self.formatException(record.exc_info))
         return msgspec.json.encode(fields).decode()
 
 

@@ -21,6 +21,14 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+def sendable(text: str) -> str:
+    """Return a text as JSON takes it, with `?` for each half of a surrogate pair.
+
+    Python has one for each byte of a file's name that is not UTF-8.
+    """
+    return text.encode(errors="replace").decode()
+
+
 def as_utf8(data: bytes) -> bytes:
     """Return text as UTF-8 without a byte order mark and trailing NULs.
 

@@ -49,6 +49,14 @@ def test_a_record_is_one_line_of_json() -> None:
     assert "job" not in told
 
 
+def test_a_name_of_a_file_that_is_not_utf8_is_logged_as_json_too() -> None:
+    fault = ValueError, ValueError("caf\udce9.json"), None
+    named = logging.LogRecord("x", logging.ERROR, "x.py", 1, "caf\udce9.json", (), fault)
+    told = json.loads(JsonFormatter().format(named))
+    assert told["message"] == "caf?.json"
+    assert told["trace"].endswith("ValueError: caf?.json")
+
+
 @pytest.mark.parametrize(
     "mark",
     ["\n", "\r", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x1b[2J", "\x9b", "\0"],

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from bridge.contract.errors import internal
+from bridge.text import sendable
 from bridge.workflows import source
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.sidecar import SidecarError
@@ -43,12 +44,13 @@ class BrokenFile(Struct, frozen=True):
         """A sentence for people."""
         at = f", line {self.line}" if self.line is not None else ""
         at = f", node {self.node}" if self.node is not None else at
-        return f"{self.file}{at}: {self.reason}"
+        return sendable(f"{self.file}{at}: {self.reason}")
 
     @property
     def details(self) -> dict[str, Any]:
         """The details that are known, for a message on the wire."""
-        found = {"file": self.file, "reason": self.reason, "node": self.node, "line": self.line}
+        file, reason = sendable(self.file), sendable(self.reason)
+        found = {"file": file, "reason": reason, "node": self.node, "line": self.line}
         return {key: value for key, value in found.items() if value is not None}
 
 

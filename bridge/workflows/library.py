@@ -20,7 +20,7 @@ from watchfiles import watch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
-from bridge.text import did_you_mean
+from bridge.text import did_you_mean, sendable
 from bridge.workflows import definition, models
 from bridge.workflows.catalogue import Needs, NodeCatalogue, NodeRules
 from bridge.workflows.folder import BrokenFile, WorkflowFolder, broken, defective, is_workflow
@@ -387,7 +387,7 @@ class _Build:
             built = source.build(name, self._catalogue.merged)
             self.workflows[name] = _checked(built, self._catalogue, self._nodes)
         except NeedsObjectInfo:
-            self.waiting[name] = source.file
+            self.waiting[name] = sendable(source.file)
         except SidecarError as error:
             file = f"{stem_of(source.file)}.toml"
             self._faults[file] = broken(file, name, error)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper, strict_json
-from bridge.text import as_utf8
+from bridge.text import as_utf8, sendable
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.binding import FOLDER, PREFIX
 from bridge.workflows.conversion import convert, convert_undrawn, is_ui_format
@@ -175,7 +175,7 @@ def title_of(file: str) -> str:
     stem = unicodedata.normalize("NFC", stem_of(file))
     if stem == name_of(file):
         return stem.replace("_", " ").replace("-", " ")
-    return stem.encode(errors="replace").decode()
+    return sendable(stem)
 
 
 def stem_of(file: str) -> str:

@@ -456,6 +456,16 @@ async def test_names_of_other_scripts_are_workflows_of_their_own(shelf: Shelf) -
     assert shelf.library.get(names["雪景"]).title == "雪景"
 
 
+async def test_a_file_whose_name_is_not_utf8_is_reported_in_text(shelf: Shelf) -> None:
+    shelf.put(os.fsdecode(b"caf\xe9.json"), "{")
+    shelf.put(os.fsdecode(b"no\xebl.json"), DRAWING)
+    shelf.put(os.fsdecode(b"beside\xe9.toml"), "")
+    changes = await shelf.library.open()
+    assert changes.waiting == shelf.library.waiting == ["no?l.json"]
+    assert sorted(each.details["file"] for each in changes.broken) == ["beside?.toml", "caf?.json"]
+    assert all(each.message.startswith(each.details["file"]) for each in changes.broken)
+
+
 async def test_what_was_cut_short_while_it_was_learned_is_learned_the_next_time(
     shelf: Shelf,
 ) -> None:

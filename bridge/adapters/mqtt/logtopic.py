@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from bridge.comfyui.instance import last_lines
 from bridge.contract.messages import or_unset
 from bridge.contract.operator import BridgeLog
-from bridge.text import clip, one_line, without_colours
+from bridge.text import clip, one_line, sendable, without_colours
 
 # A fault that repeats must not fill the broker.
 LINES = 20
@@ -70,7 +70,7 @@ class LogTopic(logging.Handler):
     def _cleaned(self, message: str) -> str:
         for secret in self._secrets:
             message = message.replace(secret, "***")
-        return clip(one_line(without_colours(message)), LENGTH)
+        return clip(one_line(sendable(without_colours(message))), LENGTH)
 
 
 @contextmanager

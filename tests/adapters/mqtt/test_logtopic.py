@@ -24,11 +24,14 @@ async def test_warnings_and_worse_are_reported_in_one_line(lines: list[BridgeLog
     log.info("all is well")
     log.warning("it broke:\n  %s", "badly")
     log.error("x" * 1000)
+    log.error("caf\udce9.json")
     await asyncio.sleep(0)
     assert [(line.level, line.logger) for line in lines] == [
         ("warning", "bridge.somewhere"),
         ("error", "bridge.somewhere"),
+        ("error", "bridge.somewhere"),
     ]
+    assert lines[2].message == "caf?.json"
     assert lines[0].message == "it broke: badly"
     assert len(lines[1].message) == logtopic.LENGTH
 
