@@ -27,6 +27,7 @@ from bridge.contract.messages import (
     State,
     Status,
 )
+from bridge.contract.reading import UNREADABLE
 from bridge.mqtt import Incoming
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Job:
         """Note a message on one of the job's topics; `levels` come after the job's id."""
         try:
             self._receive(levels, message)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             _log.warning("cannot read the message on %s: %s", message.topic, error)
         self._changed.set()
 
@@ -233,7 +234,7 @@ class Job:
             return
         try:
             self._result = msgspec.json.decode(payload, type=Result)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             self._failure = BridgeError(
                 f"the result of job {self.id!r} cannot be read: {error}", job_id=self.id
             )

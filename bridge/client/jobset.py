@@ -14,6 +14,7 @@ from bridge.client.job import Job, JobCancelled, happens
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import or_none
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.sets import (
     CancelSet,
     KeepSet,
@@ -164,7 +165,7 @@ class Set:
                 self._end(message.payload)
             else:
                 self._outputs.on_message(levels, message)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             _log.warning("cannot read the message on %s: %s", message.topic, error)
         self._changed.set()
 

@@ -16,6 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from bridge.contract.errors import BadRequest, BridgeError, Error, TooLarge, from_wire
 from bridge.contract.messages import CONTRACT_VERSION, Ask, encode
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.topics import Topics, matches
 from bridge.mqtt import (
     PACKET_TOO_LARGE,
@@ -411,7 +412,7 @@ class Session:
     def _receive_info(self, payload: bytes) -> None:
         try:
             contract = msgspec.json.decode(payload, type=_Info).contract
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             return  # there was none, or it is withdrawn
         if contract not in (self._contract, CONTRACT_VERSION):
             _log.warning("%s", unfit(contract))
@@ -420,7 +421,7 @@ class Session:
     def _receive_answer(self, message: Incoming) -> None:
         try:
             answer = _ANSWERS.decode(message.payload)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             _log.warning("cannot read the response on %s", message.topic)
             return
         transaction = str(answer.transaction)
@@ -480,7 +481,7 @@ def read_answer(verb: str, answer: ReceivedAnswer, kind: type[T]) -> T:
         raise from_wire(answer.error or Error("bridge_error", "the bridge gives no reason"))
     try:
         return msgspec.json.decode(answer.data, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BridgeError(f"the bridge's answer to {verb} cannot be read: {error}") from error
 
 

@@ -35,6 +35,7 @@ import msgspec
 
 from bridge import virtualenv
 from bridge.comfyui.building import Building, InstallFailed, made
+from bridge.contract.reading import UNREADABLE
 from bridge.retry import Backoff, retry
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def find() -> Install | None:
     place = folder()
     try:
         stamp = msgspec.json.decode((place / "install.json").read_bytes(), type=_InstallStamp)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
     python = virtualenv.interpreter(place / "venv")
     if not python.exists() or os.path.realpath(python) != stamp.interpreter:

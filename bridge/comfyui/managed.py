@@ -25,6 +25,7 @@ from bridge.comfyui.building import Building, InstallFailed, remove
 from bridge.comfyui.in_use import is_marked
 from bridge.comfyui.releases import Release, chosen, listed
 from bridge.comfyui.settings import OUR_NODES
+from bridge.contract.reading import UNREADABLE
 from bridge.programs import running
 
 REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
@@ -74,7 +75,7 @@ def current(root: Path) -> Current | None:
         found = msgspec.json.decode(file.read_bytes(), type=Current)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise InstallFailed(f"{file} cannot be read: {error}; {_AGAIN}") from None
     used = found.used
     whole = (Path(used.path) / "main.py").exists() and Path(used.python).exists()
@@ -268,7 +269,7 @@ class _FromGit(Building):
         """Return the version if it was built before and is whole."""
         try:
             stamp = msgspec.json.decode((self.place / "install.json").read_bytes(), type=Version)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             return None
         same = os.path.realpath(stamp.python) == stamp.interpreter
         return stamp if same and Path(stamp.python).exists() else None

@@ -26,6 +26,7 @@ from bridge.config import Config
 from bridge.contract.errors import BadRequest
 from bridge.contract.messages import or_unset
 from bridge.contract.operator import GpuReport, OfGpu, ReleaseGpu, RequestGpu
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import GpuLease, HookHealth
 from bridge.hooks.calls import CallFailed, MqttCalls
 from bridge.hooks.coordinator import (
@@ -392,6 +393,6 @@ def _read(file: Path) -> State:
         return msgspec.json.decode(file.read_bytes(), type=State)
     except FileNotFoundError:
         return State()
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, *UNREADABLE) as error:
         log.warning("cannot read %s, it is ignored: %s", file, error)
         return State()

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from bridge.config import Call, Config, ConfigError, Hook, can_be_host, is_http
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.topics import is_filter
 from bridge.hooks import calls
 from bridge.hooks.calls import CallFailed, MqttCalls
@@ -294,5 +295,5 @@ async def _vllm_sleeps(url: str) -> bool:
 def _read(body: bytes, kind: Any, who: str) -> Any:
     try:
         return msgspec.json.decode(body, type=kind)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise CallFailed(f"this is not {who}'s answer: {error}") from None

@@ -20,6 +20,7 @@ from msgspec import UNSET, Struct
 from bridge.aio import sha256_of
 from bridge.contract.errors import Busy, Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
+from bridge.contract.reading import UNREADABLE
 from bridge.jobs.journal import Journal, KeptUpload
 from bridge.jobs.unfinished_uploads import UnfinishedUploads
 from bridge.media.files import INLINE_LIMIT, Files
@@ -217,7 +218,7 @@ class Uploads:
         self._folder.mkdir(parents=True, exist_ok=True)
         path, words = self._path(client, upload), self._words(client, upload)
         wanted = _Begun(begin.size, begin.sha256, or_none(begin.content_type))
-        with suppress(FileNotFoundError, msgspec.DecodeError):
+        with suppress(FileNotFoundError, *UNREADABLE):
             if msgspec.json.decode(words.read_bytes(), type=_Begun) == wanted:
                 return path.stat().st_size
         path.write_bytes(b"")
@@ -227,7 +228,7 @@ class Uploads:
     def _begun(self, client: str, upload: str) -> _Begun:
         try:
             return msgspec.json.decode(self._words(client, upload).read_bytes(), type=_Begun)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNREADABLE):
             raise InvalidInput(
                 f"upload {upload!r} was not begun: send its size and sha256 first", upload=upload
             ) from None
@@ -254,7 +255,7 @@ class Uploads:
         """Return the uploads in the folder: client, upload and announced size."""
         found = []
         for path in self._folder.glob(f"*{_BEGUN}"):
-            with suppress(OSError, msgspec.DecodeError, ValueError):
+            with suppress(OSError, *UNREADABLE, ValueError):
                 client, upload, _ = path.name.split(".")
                 size = msgspec.json.decode(path.read_bytes(), type=_Begun).size
                 found.append((client, upload, size))

@@ -26,6 +26,7 @@ from msgspec.structs import replace
 
 from bridge.aio import sha256_of
 from bridge.contract.messages import Format, OutputInfo, or_none
+from bridge.contract.reading import UNREADABLE
 from bridge.media import pipe, profile
 from bridge.media.pipe import (
     Answer,
@@ -302,5 +303,5 @@ class _Worker:
             raise Broken("it ended")
         try:
             return _read_answer(frame[0]), frame[1]
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise Broken(f"it answered what is no answer: {error}") from None

@@ -12,9 +12,8 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-import msgspec
-
 from bridge.aio import wait_set
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import ComfyUIState
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal
@@ -178,7 +177,7 @@ def _unpacked(name: str, packed: Packed) -> tuple[ObjectInfo, bool] | None:
     try:
         offer = packed.unpacked()
         info = ObjectInfo.decode(offer.info, offer.replacements, offer.no_outputs)
-    except (msgspec.MsgspecError, zlib.error, ObjectInfoError) as error:
+    except (*UNREADABLE, zlib.error, ObjectInfoError) as error:
         log.warning("what ComfyUI %s of another bridge has cannot be read: %s", name, error)
         return None
     return info, offer.keyed

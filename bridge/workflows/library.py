@@ -20,6 +20,7 @@ from watchfiles import watch
 
 from bridge.atomicfile import write_file
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
+from bridge.contract.reading import UNREADABLE
 from bridge.text import did_you_mean, sendable
 from bridge.workflows import definition, models
 from bridge.workflows.catalogue import Needs, NodeCatalogue, NodeRules
@@ -338,7 +339,7 @@ class Library:
                 self._reported[comfyui] = data, replacements, no_outputs
             except FileNotFoundError:
                 continue
-            except (OSError, ObjectInfoError, msgspec.DecodeError) as error:
+            except (OSError, ObjectInfoError, *UNREADABLE) as error:
                 log.warning("cannot read %s, it is ignored: %s", file, error)
         return found
 

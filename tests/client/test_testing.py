@@ -45,6 +45,17 @@ async def client(bridge: InMemoryBridge) -> AsyncIterator[Client]:
         yield client
 
 
+async def test_what_cannot_be_read_ends_no_client(bridge: InMemoryBridge, client: Client) -> None:
+    job = await client.submit("wf")
+    await job.result()
+    topics = bridge.topics
+    told = topics.info, topics.job("alice", job.id, "status"), topics.response("alice", "submit")
+    for topic in told:
+        bridge._publish(topic, b'{"status": "\xff"}')
+        bridge._publish(topic, b'{"x": ' + b"[" * 100_000)
+    await (await client.submit("wf")).result()
+
+
 async def test_a_job_runs_and_gives_its_outputs(bridge: InMemoryBridge, client: Client) -> None:
     job = await client.submit("wf", prompt="a barn", meta={"row": 1})
     (output,) = await job.outputs()

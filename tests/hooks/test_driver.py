@@ -284,7 +284,9 @@ async def test_a_file_of_an_earlier_process_that_is_damaged_costs_one_line(
     await Operator(peer).done("gpu/request", b"games")
     await lease(peer, "games")
     await bridge.kill()
-    await asyncio.to_thread((bridge.folder / "data/hooks.json").write_bytes, b'{"prepared": 7')
+    await asyncio.to_thread(
+        (bridge.folder / "data/hooks.json").write_bytes, b'{"prepared": ["\xff"]}'
+    )
     await bridge.start(ready=False)
     await lease(peer, None)
     assert "it is ignored" in bridge.log

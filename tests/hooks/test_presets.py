@@ -98,7 +98,9 @@ async def test_vllm_is_put_to_sleep_and_woken() -> None:
     assert next(looks, None) is None
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"models": 7}', b"[1]", b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b'{"models": 7}', b"[1]", b'{"models": [{"name": "\xff"}]}']
+)
 async def test_an_answer_that_is_not_ollamas_is_an_error(body: bytes) -> None:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=body)

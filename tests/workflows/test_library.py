@@ -515,11 +515,14 @@ async def test_what_counts_as_no_output_is_kept_for_the_next_start(shelf: Shelf)
     assert await again.update(*report) is None
 
 
-async def test_a_report_that_was_kept_and_cannot_be_read_is_asked_for_again(shelf: Shelf) -> None:
+@pytest.mark.parametrize("kept", [b"{", b'["\xff"]'])
+async def test_a_report_that_was_kept_and_cannot_be_read_is_asked_for_again(
+    shelf: Shelf, kept: bytes
+) -> None:
     shelf.put("demo.json", PLAIN)
     await shelf.library.open()
     await shelf.library.update("one", INFO_BYTES)
-    (shelf.cache / "one.no_outputs.json").write_text("{")
+    (shelf.cache / "one.no_outputs.json").write_bytes(kept)
     again = Library(shelf.folder, shelf.cache, ["one"])
     await again.open()
     assert again.catalogue.merged is None

@@ -17,6 +17,7 @@ from msgspec import UNSET
 from bridge.adapters.web.requests import Reply
 from bridge.contract.described import WorkflowsReport, pages
 from bridge.contract.messages import Workflows, encode
+from bridge.contract.reading import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class MissingDescriptions:
                 return None
             try:
                 return msgspec.json.decode(reply.data, type=WorkflowsReport)
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 log.warning("cannot read the response to %s: %s", _VERB, error)
                 return None
 

@@ -23,6 +23,7 @@ from msgspec import Meta, Struct
 
 from bridge.atomicfile import PRIVATE, write_file
 from bridge.contract.messages import Id
+from bridge.contract.reading import UNREADABLE
 from bridge.text import plain_problem
 
 log = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ class Keyring:
             return _FILE.decode(self._path.read_bytes())
         except OSError as error:
             raise KeyringError(f"{self._path}: {error.strerror}") from None
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             raise KeyringError(
                 f"{self._path}: not a file of keys ({plain_problem(str(error))}): restore it from "
                 "a backup, or move it away and make new keys with `comfy2mqtt keys add`"

@@ -19,6 +19,7 @@ from bridge.adapters.web.broker import Broker
 from bridge.adapters.web.hub import BrowserSession, Hub
 from bridge.adapters.web.requests import Reply
 from bridge.contract.messages import JobList, JobStatus, JobView, List, encode
+from bridge.contract.reading import UNREADABLE
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _passes(reply: Reply) -> bool:
     error = bytes(b"" if reply.error is UNSET else reply.error)
     try:
         code = msgspec.json.decode(error, type=_ErrorHead).code
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         code = ""
     if code in ("busy", "quota_exceeded"):
         return True
@@ -112,7 +113,7 @@ def _passes(reply: Reply) -> bool:
 def _read(data: Raw) -> JobList:
     try:
         return msgspec.json.decode(data, type=JobList)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         log.exception("cannot read the bridge's list of results")
         return JobList(jobs=[], more=False)
 

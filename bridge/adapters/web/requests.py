@@ -238,7 +238,7 @@ def _has_a_part(reply: Reply) -> bool:
         return False
     try:
         fetched = _FETCHED.decode(reply.data)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return False
     return fetched.count > 0 and fetched.base64 is UNSET
 

@@ -22,6 +22,7 @@ from bridge.contract import links
 from bridge.contract.errors import BridgeError, Busy, Error, Expired, Forbidden
 from bridge.contract.links import Link
 from bridge.contract.messages import Fetch, Part, encode
+from bridge.contract.reading import UNREADABLE
 from bridge.contract.sets import FetchSet
 
 _WIDEST: Final = 65_535
@@ -177,7 +178,7 @@ class SignedUrls:
 def _error(raw: msgspec.Raw | UnsetType) -> Error:
     try:
         return msgspec.json.decode(b"" if raw is UNSET else raw, type=Error)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return BridgeError("the bridge gives no reason").wire()
 
 

@@ -57,11 +57,13 @@ def test_a_change_is_seen_by_who_reads_the_file_again(path: Path) -> None:
     assert other.refresh()
 
 
-@pytest.mark.parametrize("text", ["{", "{}", '[{"id": "x"}]'])
-def test_a_broken_file_is_told_of_and_changes_nothing(path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    "data", [b"{", b"{}", b'[{"id": "x"}]', b'[{"name": "K\xfcche"}]', b'[{"x": ' + b"[" * 100_000]
+)
+def test_a_broken_file_is_told_of_and_changes_nothing(path: Path, data: bytes) -> None:
     ring = Keyring(path)
     _, known = ring.add("alice", "", 0)
-    path.write_text(text)
+    path.write_bytes(data)
     with pytest.raises(KeyringError, match=r"keys\.json"):
         ring.refresh()
     assert ring.find(known) is not None
