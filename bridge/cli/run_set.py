@@ -149,7 +149,7 @@ def _objects(path: Path, text: str) -> list[dict[str, Any]]:
     if text.lstrip().startswith("["):
         try:
             found = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             bad("", error)
         numbered = list(enumerate(found, 1))
     else:
@@ -158,7 +158,7 @@ def _objects(path: Path, text: str) -> list[dict[str, Any]]:
         for number, line in enumerate(text.split("\n"), 1):
             try:
                 numbered += [(number, json.loads(line))] if line.strip() else []
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 bad(f"line {number}: ", error)
     for number, entry in numbered:
         if not isinstance(entry, dict):

@@ -164,6 +164,9 @@ def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
         raise SystemExit(INTERRUPTED) from None
     except BridgeError as error:
         stop(explain(error), FAILED)
+    except msgspec.MsgspecError as error:
+        # Of another version, or from another program that publishes there.
+        stop(f"what the bridge published cannot be read: {error}", FAILED)
     except BadAddress as error:
         stop(str(error), WRONG_USAGE)
     except ConnectionRefused as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -15,6 +16,7 @@ from bridge.cli.bus_lines import phrase
 from bridge.cli.shared import WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract.operator import BridgeLog
+from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics
 from bridge.mqtt import Connection, Incoming, InvalidMessage, Messages, Subscription
@@ -62,17 +64,15 @@ async def _first(messages: Messages, count: int) -> AsyncIterator[Incoming]:
 
 def _line(message: Incoming, base: str) -> Line:
     found: Any = None
-    try:
+    with suppress(*UNREADABLE):
         text = message.payload.decode()
         found = msgspec.json.decode(message.payload) if text[:1] in ("{", "[") else text
-    except (UnicodeDecodeError, msgspec.DecodeError):
-        found = None
     return Line(
         at=round(time.time(), 3),
         topic=message.topic.removeprefix(f"{base}/"),
         size=len(message.payload),
         retained=message.retain,
-        message=found,
+        message=None if is_deeper(found, DEEPEST) else found,
     )
 
 

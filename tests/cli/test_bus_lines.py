@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from bridge.cli.bus_lines import phrase
+from bridge.cli.watch import _line
+from bridge.mqtt import Incoming
 
 JOB = {"job_id": "j1", "workflow": "demo"}
 TIMINGS = {"queued_s": 1.0, "load_s": 0.5, "run_s": 4.0, "deliver_s": 0.5}
@@ -73,3 +75,13 @@ def test_bytes_are_counted_and_nothing_is_said_to_be_nothing() -> None:
     assert phrase("client/me/job/j1/output/0", None, 2500) == "2.5 kB"
     assert phrase("odd", None, 2) == "2 bytes"
     assert phrase("workflow/x", "", 0) == "(nothing)"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'{"a": "\xff"}', b"{", b"[" * 400 + b"]" * 400, b'{"a": ' + b"[" * 100_000, b"\xff\0"],
+)
+def test_of_what_cannot_be_read_only_the_size_is_shown(payload: bytes) -> None:
+    message = Incoming(topic="c/odd", payload=payload, qos=0, retain=False, dup=False, mid=0)
+    line = _line(message, "c")
+    assert (line.topic, line.size, line.message) == ("odd", len(payload), None)

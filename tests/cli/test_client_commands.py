@@ -54,6 +54,15 @@ def test_how_a_job_fails_is_reported(cli: Cli, bridge: InMemoryBridge) -> None:
     assert json.loads(ran.stdout)["files"] == []
 
 
+def test_what_is_published_and_cannot_be_read_is_a_line(
+    cli: Cli, bridge: InMemoryBridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = [(bridge.topics.workflow("demo"), b'{"name": 7}')]
+    monkeypatch.setattr(bridge, "retained", lambda _: other)
+    found = cli("workflows")
+    assert (found.exit_code, "cannot be read: Expected" in found.stderr) == (1, True)
+
+
 def test_a_refusal_is_reported_with_what_is_allowed(cli: Cli, bridge: InMemoryBridge) -> None:
     bridge.refusals = [InvalidInput("no such sampler", allowed=["euler", "ddim"])]
     ran = cli("run", "demo")

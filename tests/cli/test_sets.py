@@ -131,6 +131,8 @@ def test_a_file_that_cannot_be_written_is_reported_with_the_way_to_the_rest() ->
     [
         (("--each", "none.csv"), "none.csv"),
         (("--each", "bad.jsonl"), "line 2"),
+        (("--each", "deep.json"), "deep.json"),
+        (("--each", "deep.jsonl"), "line 1"),
         (("--each", "list.jsonl"), "entry 1: expected a JSON object"),
         (("--each", "empty.csv"), "contains no job"),
         (("--each", "wide.csv"), "row 2 has more columns"),
@@ -149,6 +151,8 @@ def test_what_is_no_set_is_refused_with_its_place(
     bridge: InMemoryBridge, options: tuple[str, ...], problem: str
 ) -> None:
     Path("bad.jsonl").write_text('{"prompt": "a"}\n{"prompt"\n')
+    Path("deep.json").write_text("[" * 100_000)
+    Path("deep.jsonl").write_text('{"prompt": ' + "[" * 100_000)
     Path("list.jsonl").write_text("[1]\n")
     Path("empty.csv").write_text("prompt\n")
     Path("wide.csv").write_text("prompt\na,b\n")
