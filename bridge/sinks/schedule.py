@@ -63,9 +63,10 @@ def judge(
 
 def _seconds(retry_after: str | None) -> float | None:
     """Return how long a server asks to be left alone; None if it gives a date, or nothing."""
-    if retry_after is None or not retry_after.strip().isdigit():
+    text = (retry_after or "").strip()
+    if not (text.isascii() and text.isdigit()):
         return None
-    return min(float(retry_after.strip()[:9]), LONGEST_PAUSE_S)
+    return min(float(text[:9]), LONGEST_PAUSE_S)
 
 
 def longest(size: int, within_s: float) -> float:

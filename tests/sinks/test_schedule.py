@@ -34,7 +34,7 @@ def test_a_refusal_says_what_the_server_answered() -> None:
 
 @pytest.mark.parametrize(
     ("header", "after_s"),
-    [(None, None), ("3", 3.0), ("x", None), ("-1", None), ("9" * 30, LONGEST_PAUSE_S)],
+    [(None, None), ("3", 3.0), ("x", None), ("-1", None), ("²", None), ("9" * 30, LONGEST_PAUSE_S)],
 )
 def test_a_server_that_asks_for_a_pause_gets_one_within_reason(
     header: str | None, after_s: float | None
