@@ -384,6 +384,10 @@ class _Build:
         if same and known is not None and known.version == source.version:
             self.workflows[name] = known
             return
+        fault = before.broken.get(source.file)
+        if same and fault is not None:
+            self._faults[source.file] = fault
+            return
         try:
             built = source.build(name, self._catalogue.merged)
             self.workflows[name] = _checked(built, self._catalogue, self._nodes)

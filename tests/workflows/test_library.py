@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.contract.topics import is_id
-from bridge.workflows import definition, source
+from bridge.workflows import definition, folder, source
 from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
 from bridge.workflows.source import title_of
 from tests.workflows import test_embedded
@@ -118,6 +118,7 @@ async def test_a_file_at_which_the_bridge_itself_fails_harms_no_other(
 
         return failing
 
+    monkeypatch.setattr(folder, "_is_settled", lambda *_: True)
     monkeypatch.setattr(source, "read", fail_at(source.read, "unread"))
     monkeypatch.setattr(source, "build", fail_at(definition.build, "unbuilt"))
     for name in ("good", "unread", "unbuilt"):
@@ -127,6 +128,11 @@ async def test_a_file_at_which_the_bridge_itself_fails_harms_no_other(
     assert {each.file for each in changes.broken} == {"unread.json", "unbuilt.json"}
     assert all("internal error (MemoryError)" in each.reason for each in changes.broken)
     assert [record.exc_info is not None for record in caplog.records] == [True, True]
+    # That another file changes is no reason to fail at these again.
+    shelf.put("other.json", PLAIN)
+    assert [each.name for each in (await shelf.library.reload()).updated] == ["other"]
+    assert shelf.library.broken == changes.broken
+    assert len(caplog.records) == 2
 
 
 async def test_a_text_that_was_cut_within_an_emoji_breaks_no_file(shelf: Shelf) -> None:
