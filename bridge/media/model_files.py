@@ -27,6 +27,7 @@ from yarl import URL
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
 from bridge.media.download import Reach, guarded_session
 from bridge.retry import Backoff
+from bridge.text import in_quotes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,11 +77,11 @@ async def fetch(
 ) -> Fetched:
     """Fetch a file to `target`, which must not be there yet.
 
-    Raises Forbidden for a host that is not of `hosts`, and DependencyFailed for a server that does
-    not give it, a full disk, and bytes that are not the right ones; those are deleted. Cancelling
-    this keeps what is here.
+    Raises Forbidden for a host that is not of `hosts`, and DependencyFailed for what is no URL, a
+    server that does not give it, a full disk, and bytes that are not the right ones; those are
+    deleted. Cancelling this keeps what is here.
     """
-    _check(URL(source.url), hosts, first=True)
+    _check(_url(source.url), hosts, first=True)
     part = target.with_name(f"{target.name}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     with _alone(part):
@@ -149,7 +150,7 @@ async def _attempt(
                 # A host such as Hugging Face's says at its redirect what the file will be.
                 linked = linked or _digest(response.headers.get("X-Linked-ETag"))
                 if response.status in _REDIRECTS and "Location" in response.headers:
-                    at = at.join(URL(response.headers["Location"]))
+                    at = at.join(_url(response.headers["Location"]))
                     continue
                 return await _receive(response, part, linked, progress)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -231,6 +232,13 @@ def _move(part: Path, target: Path) -> None:
         if target.exists():
             raise DependencyFailed(f"{target.name} is there already") from None
         part.rename(target)
+
+
+def _url(text: str) -> URL:
+    try:
+        return URL(text)
+    except ValueError as error:
+        raise DependencyFailed(f"{in_quotes(text)}: {error}") from None
 
 
 def _check(url: URL, hosts: tuple[str, ...], *, first: bool) -> None:

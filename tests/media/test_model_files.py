@@ -229,6 +229,19 @@ async def test_only_https_of_the_listed_hosts_is_asked(host: Host, target: Path,
     assert host.ranges == []
 
 
+@pytest.mark.parametrize(
+    "url", ["https://[x", "https://localhost:x/a", "https://localhost:70000/a"]
+)
+async def test_what_is_no_url_is_said_also_at_a_redirect(
+    host: Host, target: Path, url: str
+) -> None:
+    with pytest.raises(DependencyFailed, match="https://"):
+        await get(host, target, url=url)
+    host.handler = host.redirecting(url)
+    with pytest.raises(DependencyFailed, match="https://"):
+        await get(host, target)
+
+
 @pytest.mark.parametrize("to", ["http://localhost:{port}/there", "https://127.0.0.1:{port}/there"])
 async def test_a_redirect_leads_neither_to_http_nor_inside(
     host: Host, target: Path, to: str
