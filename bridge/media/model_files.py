@@ -183,13 +183,14 @@ async def _receive(
             f"{part.name}: {length / 1e9:.1f} GB are to come, {free / 1e9:.1f} GB are free"
         )
     etag = response.headers.get("ETag") or ""
-    if not resumed:
-        # A weak one says nothing about bytes.
-        _note(part, "" if etag.startswith("W/") else etag)
     progress(here, total)
     with part.open("r+b" if resumed else "wb") as file:
         file.seek(here)
         file.truncate()
+        if not resumed:
+            # After that: a kill in between must not leave another file's bytes under it. A weak one
+            # says nothing about bytes.
+            _note(part, "" if etag.startswith("W/") else etag)
         async for step in response.content.iter_chunked(_STEP):
             await asyncio.to_thread(file.write, step)
             here += len(step)

@@ -192,6 +192,23 @@ async def test_another_file_at_the_server_is_begun_again(
     assert content(target) == DATA
 
 
+async def test_a_kill_leaves_no_bytes_of_one_file_under_the_etag_of_another(
+    host: Host, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = target.with_name(f"{target.name}.part")
+    put(part, b"of another time")
+    put(part.with_name(f"{part.name}.etag"), b'"v0"')
+    beside: list[bytes] = []
+
+    def note(at: Path, etag: str) -> None:
+        model_files._etag_file(at).write_text(etag)
+        beside.append(at.read_bytes())
+
+    monkeypatch.setattr(model_files, "_note", note)
+    await get(host, target)
+    assert beside == [b""]
+
+
 async def test_wrong_bytes_are_deleted_and_said(host: Host, target: Path) -> None:
     with pytest.raises(DependencyFailed, match=r"not the right one: its SHA-256 is"):
         await get(host, target, sha256="0" * 64)
