@@ -1,4 +1,4 @@
-"""How often the bridge that answers a command to a group looks and notifies, without a database."""
+"""Looks and notices of the bridge that answers a command to a group, without a database."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class CommandEntry(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """Who of those that a command is for lives, and what was reported about it, by bridge."""
+    """The bridges of a command that live, and what was reported about it, by bridge."""
 
     living: frozenset[str]
     reports: dict[str, bytes]
