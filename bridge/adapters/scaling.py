@@ -17,7 +17,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from bridge.jobs.backlog import Backlog, Work
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 
 # Whoever asks more often gets the same answer again, in seconds.
 FRESH_S = 1.0
@@ -113,7 +113,7 @@ class Scaling(Collector):
                         self._found = await self._sources.backlog()
                 except TimeoutError:
                     raise Unavailable("the journal does not answer") from None
-                except (DatabaseError, Fenced) as error:
+                except (DatabaseError, LeaseLost) as error:
                     raise Unavailable(str(error)) from None
                 self._read_at = now
             return self._found

@@ -238,7 +238,7 @@ class Dispatcher:
         await self._journal.backup_reported()
 
     async def run(self) -> None:
-        """Run jobs until cancelled. Raises Fenced if the other bridges of a group took over."""
+        """Run jobs until cancelled. Raises LeaseLost if the other bridges of a group took over."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks.group = tasks
             for instance in self._instances.values():

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from bridge.aio import wait_set
 from bridge.jobs.core import events
 from bridge.jobs.core.ownership import events_for
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record, queries
 from bridge.jobs.journal.commands import PASSED_ON, REPORTED
@@ -114,7 +114,7 @@ class Group:
             await asyncio.sleep(self.lease_s / BEATS)
 
     async def confirm(self) -> bool:
-        """True if the intake is still this bridge's. Raises DatabaseError, Fenced."""
+        """True if the intake is still this bridge's. Raises DatabaseError, LeaseLost."""
         has = await self._journal.holds_intake()
         if not has:
             self._intake.clear()
@@ -158,13 +158,13 @@ class Group:
     async def leave(self) -> None:
         """Stop being a member: others may use our name, and take the jobs that we did not end."""
         if self._joining:
-            with suppress(DatabaseError, Fenced):
+            with suppress(DatabaseError, LeaseLost):
                 await self._journal.leave()
 
     # The tasks.
 
     async def run(self, on_beat: Callable[[Beat], None]) -> None:
-        """Keep the lease and follow the others, until cancelled. Raises Fenced.
+        """Keep the lease and follow the others, until cancelled. Raises LeaseLost.
 
         `on_beat` is called with the result of each heartbeat.
         """

@@ -10,7 +10,7 @@ from typing import Any, TypeVarTuple
 from bridge import logs
 from bridge.contract.errors import UnknownJob, internal
 from bridge.jobs.core import events
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.journal import AlreadyEnded
 from bridge.jobs.queue import Key
 
@@ -35,7 +35,7 @@ class JobTasks:
     def start_for(
         self, key: Key, work: Callable[[*Args], Coroutine[Any, Any, None]], *args: *Args
     ) -> asyncio.Task[None]:
-        """Start work for a job. If it fails, the job has failed; Fenced stops the bridge."""
+        """Start work for a job. If it fails, the job has failed; LeaseLost stops the bridge."""
         return self.start(self._guarded(key, work, *args))
 
     async def _guarded(
@@ -47,7 +47,7 @@ class JobTasks:
             except (UnknownJob, AlreadyEnded) as error:
                 log.warning("%s", error)
                 self.handle(events.Vanished(key))
-            except Fenced:
+            except LeaseLost:
                 raise
             except Exception as error:
                 log.exception("defect in the bridge")

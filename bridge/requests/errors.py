@@ -8,7 +8,7 @@ from msgspec import UnsetType
 
 from bridge.contract.errors import BridgeError, Busy, internal
 from bridge.contract.messages import Transaction
-from bridge.jobs.database import Away, DatabaseError, Fenced
+from bridge.jobs.database import Away, DatabaseError, LeaseLost
 from bridge.requests.context import Answer
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,10 @@ def refusal(error: Exception, transaction: Transaction | UnsetType, request: str
 
     `request` names it in the log. A defect must cost the one request that met it, not the bridge:
     it would come again. The text of a defect may name things of this machine, such as paths: only
-    the log gets it. Raises Fenced: the request is not acknowledged here, so that the broker
+    the log gets it. Raises LeaseLost: the request is not acknowledged here, so that the broker
     delivers it to the bridge that took over.
     """
-    if isinstance(error, Fenced):
+    if isinstance(error, LeaseLost):
         raise error
     if isinstance(error, BridgeError):
         return Answer(error=error, transaction=transaction)

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.config import Config
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.service import instances
 from bridge.service.bridge import Bridge
 from bridge.service.checks import check_start
@@ -46,7 +46,7 @@ async def _served(bridge: Bridge, stopping: asyncio.Event) -> bool:
     ended = True
     try:
         await bridge.run(stopping)
-    except* Fenced:
+    except* LeaseLost:
         # Other bridges have its jobs now, so that what is in memory is void.
         ended = stopping.is_set()
     return ended

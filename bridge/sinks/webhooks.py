@@ -18,7 +18,7 @@ from bridge import logs
 from bridge.aio import wait_set
 from bridge.contract import targets
 from bridge.contract.errors import BridgeError
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.media.download import Reach
@@ -102,7 +102,7 @@ class WebhookSender:
                 await self._conclude(hook, problem, status)
             except DatabaseError as error:
                 log.warning("cannot store that a webhook was sent, it may be sent again: %s", error)
-            except Fenced:
+            except LeaseLost:
                 raise
             except Exception:
                 log.exception("defect in the bridge: the webhook waits for the next start")

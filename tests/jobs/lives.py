@@ -18,7 +18,7 @@ from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
 from tests.jobs.links import PAGE
-from tests.jobs.process import Fenced
+from tests.jobs.process import LeaseLost
 from tests.jobs.simulation import Bridge
 from tests.jobs.world import ComfyUI, World
 
@@ -261,7 +261,7 @@ class Lives(RuleBasedStateMachine):
         """Do something for a bridge, which ends where the others took it for dead."""
         try:
             work()  # type: ignore[operator]
-        except Fenced:
+        except LeaseLost:
             self.world.bridges.pop(bridge.life, None)
             self.world.frozen.pop(bridge.life, None)
             self.drop_link(bridge)

@@ -15,7 +15,7 @@ from tests.jobs.world import ComfyUI, World
 LIMITS = JobLimits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=5.0)
 
 
-class Fenced(Exception):
+class LeaseLost(Exception):
     """The others took a bridge for dead."""
 
 
@@ -73,7 +73,7 @@ class Process:
 
     def _check_fence(self) -> None:
         if not self.alone and self.life not in self.world.journal.members:
-            raise Fenced
+            raise LeaseLost
 
     def _draw(self, client: str) -> int:
         return self.world.journal.ledger.draw(client, self.owner)

@@ -20,7 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from bridge.contract.errors import Expired
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.database.pipeline import Pipeline
 from bridge.jobs.database.postgresql import PostgreSQL as Engine
 from bridge.jobs.job import Blob, Job, KeptOutput, MediaInput
@@ -277,7 +277,7 @@ async def end_and_delete_dead(two: Two) -> Pair:
 
     async def check(first: Any, second: Any) -> None:
         standing = await two.b.journal.get(job.key)
-        if isinstance(first, Fenced):
+        if isinstance(first, LeaseLost):
             assert [each.job.key for each in second.requeued] == [job.key]
             assert (standing.job.state, standing.owner, standing.ended) == ("queued", None, False)
         else:
@@ -294,8 +294,8 @@ async def accept_and_delete_dead(two: Two) -> Pair:
 
     async def check(first: Any, _second: Any) -> None:
         there = await two.b.journal.page(two.client, after=0, limit=9)
-        assert len(there) == (not isinstance(first, Fenced))
-        assert not two.overtaken or isinstance(first, Fenced)
+        assert len(there) == (not isinstance(first, LeaseLost))
+        assert not two.overtaken or isinstance(first, LeaseLost)
 
     return Pair(two.accept, lambda: two.b.beat(OVER_S), check)
 
@@ -307,7 +307,7 @@ async def renew_and_delete_dead(two: Two) -> Pair:
     await two.a.beat(OVER_S, staying=False)
 
     async def check(first: Any, second: Any) -> None:
-        removed = isinstance(first, Fenced)
+        removed = isinstance(first, LeaseLost)
         assert [each.job.key for each in second.requeued] == [job.key] * removed
         assert (await two.b.journal.get(job.key)).owner == (None if removed else two.a.life)
         assert (await two.b.beat()).others == (set() if removed else {"a"})

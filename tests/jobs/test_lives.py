@@ -17,7 +17,7 @@ from hypothesis.stateful import precondition, rule
 from bridge.jobs.core import events
 from bridge.jobs.state import Transition, after
 from tests.jobs.lives import PICK, Lives
-from tests.jobs.process import Fenced
+from tests.jobs.process import LeaseLost
 
 STEPS = 50
 
@@ -100,7 +100,7 @@ class GroupLives(Lives):
             self.drop_link(bridge)
             try:
                 bridge.writes.popleft().do()
-            except Fenced:
+            except LeaseLost:
                 return
             raise AssertionError("a bridge that was taken for dead changed the journal")
 

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs.database import Fenced, Transaction
+from bridge.jobs.database import LeaseLost, Transaction
 from bridge.jobs.job import Blob, Job, MediaInput, ResultWebhook
 from bridge.jobs.journal import AlreadyEnded, queries, webhooks
 from bridge.jobs.presence import DeadMember
@@ -84,7 +84,7 @@ async def test_one_that_was_taken_for_dead_is_refused_everything(a: Member, b: M
     assert (requeued.job.key, requeued.job.state) == (KEY, "queued")
     assert requeued.job.prompt_id != job.prompt_id
     for late in (a.finish(), a.accept("j2"), a.beat(), a.journal.get(KEY)):
-        with pytest.raises(Fenced):
+        with pytest.raises(LeaseLost):
             await late
     assert await b.journal.claim(requeued.job)
     await b.finish()
@@ -113,7 +113,7 @@ async def test_one_whose_session_ended_is_dead_unless_it_renewed_its_lease(
     beat = await b.beat(OVER_S, dead=[DeadMember(a.life, seen)])
     assert beat.intake
     assert [each.job.key for each in beat.requeued] == [KEY]
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await a.beat()
 
 
@@ -239,7 +239,7 @@ async def test_a_bridge_that_comes_back_has_its_jobs_again(a: Member, make: Make
     assert await again.join() is None
     (found,) = await again.journal.unfinished()
     assert found.prompt_id == job.prompt_id
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await a.finish()
     await again.finish()
 

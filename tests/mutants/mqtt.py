@@ -17,7 +17,7 @@ MQTT: tuple[Mutant, ...] = (
     Mutant(
         name="fenced-request-is-answered",
         file="bridge/requests/errors.py",
-        old="if isinstance(error, Fenced):",
+        old="if isinstance(error, LeaseLost):",
         new="if False:",
         guarantee="a request to a bridge that was taken for dead is not answered, and no defect",
         tests=("tests/requests/test_handler.py", "tests/requests/test_operator.py"),

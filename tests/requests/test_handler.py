@@ -15,7 +15,7 @@ import pytest
 from bridge.config import ClientRights
 from bridge.contract import requests
 from bridge.contract.errors import BadRequest, DependencyFailed
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import KeptOutput
 from bridge.media.files import INLINE_LIMIT
 from bridge.requests.context import Answer, RequestContext
@@ -77,10 +77,10 @@ async def test_a_request_to_a_bridge_that_was_taken_for_dead_is_left_to_the_othe
     stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fenced(*_: object) -> int:
-        raise Fenced("this bridge was counted as dead")
+        raise LeaseLost("this bridge was counted as dead")
 
     monkeypatch.setattr(stand.journal, "ack", fenced)
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await stand.ask("ack", up_to=1)
     assert caplog.text == ""
 

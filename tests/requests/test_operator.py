@@ -26,7 +26,7 @@ from bridge.contract.operator import (
     RequestGpu,
 )
 from bridge.contract.retained import ComfyUIRelease, GpuLease
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
@@ -149,10 +149,10 @@ async def test_an_order_to_a_bridge_that_was_taken_for_dead_is_left_to_the_other
     stand: Stand, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def fenced() -> None:
-        raise Fenced("this bridge was counted as dead")
+        raise LeaseLost("this bridge was counted as dead")
 
     monkeypatch.setattr(stand.dispatcher, "pause", fenced)
-    with pytest.raises(Fenced):
+    with pytest.raises(LeaseLost):
         await stand.answer("queue/pause")
     assert caplog.text == ""
 

@@ -14,7 +14,7 @@ from bridge.config.tables import ClientRights
 from bridge.contract.messages import BeginUpload
 from bridge.contract.numbering import Numbered
 from bridge.jobs.clock import Clock
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from bridge.jobs.uploads import UploadRules, Uploads
@@ -181,7 +181,7 @@ async def test_a_clients_outputs_stay_bounded_whoever_takes_the_requests(
         await one.beat(OVER_S)
         assert (await two.beat(OVER_S)).intake
         await run(two, 3)
-        with pytest.raises(Fenced):  # it woke, and believes that it leads
+        with pytest.raises(LeaseLost):  # it woke, and believes that it leads
             await sweeper(one, leads=True).sweep()
         assert await kept(two) == ["j1", "j2", "j3"]
         await sweeper(two, leads=True).sweep()

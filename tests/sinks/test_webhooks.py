@@ -10,7 +10,7 @@ import pytest
 
 from bridge.contract.errors import Forbidden
 from bridge.contract.numbering import Numbered
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.job import Envelope, ResultWebhook
 from bridge.jobs.journal import Journal, webhooks
 from bridge.jobs.journal.webhooks import PendingWebhook
@@ -170,14 +170,14 @@ async def test_a_bridge_that_counts_as_dead_stops_sending(
     journal: Journal, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fenced(_: str) -> None:
-        raise Fenced
+        raise LeaseLost
 
     monkeypatch.setattr(journal.webhooks, "remove", fenced)
     room = WebhookSender(journal, key=lambda: KEY, check=lambda _: HERE, gave_up=lambda *_: None)
     await end(journal, "j1", receiver.url())
     with pytest.raises(ExceptionGroup) as ended:
         await asyncio.wait_for(room.run(), PATIENCE_S)
-    assert ended.group_contains(Fenced)
+    assert ended.group_contains(LeaseLost)
 
 
 async def test_a_receiver_that_does_not_answer_is_left_in_time(

@@ -44,7 +44,7 @@ from bridge.contract.messages import (
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetAccepted
 from bridge.contract.topics import RUN, HomeAssistantTopics, Topics, matches
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
@@ -447,7 +447,7 @@ async def _guarded(work: _Work) -> None:
         await work()
     except DatabaseError as error:
         log.warning("Home Assistant: %s", error)
-    except Fenced:
+    except LeaseLost:
         raise
     except Exception:
         log.exception("Home Assistant: a message was not handled: defect in the bridge")

@@ -61,7 +61,7 @@ class Inputs:
         return self._values.get(f"{workflow}/{key}")
 
     async def set(self, workflow: str, key: str, value: Value) -> None:
-        """Set an input: at once, and in the journal when this returns. Raises Fenced."""
+        """Set an input: at once, and in the journal when this returns. Raises LeaseLost."""
         name = f"{workflow}/{key}"
         self._values[name] = value
         # Of two values that are set one after the other the last one stays.

@@ -11,7 +11,7 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.requests import transaction_of
 from bridge.contract.topics import Topics
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.mqtt import Incoming, Subscription
 from bridge.requests.context import Answer
 from bridge.requests.handler import RequestHandler
@@ -90,7 +90,7 @@ class AdminCommands(Extension):
         self._late.discard(done)
         error = None if done.cancelled() else done.exception()
         # Whoever is fenced ends anyway: its heartbeats find that, too.
-        if error is not None and not isinstance(error, Fenced):
+        if error is not None and not isinstance(error, LeaseLost):
             log.error("a command was not answered: defect in the bridge", exc_info=error)
 
 

@@ -69,7 +69,7 @@ class ClusterConnection:
     async def run(self) -> None:
         """Stay connected until `close`, and a member of the cluster.
 
-        Raises Fenced, in an exception group, once another bridge may have taken over.
+        Raises LeaseLost, in an exception group, once another bridge may have taken over.
         """
         async with asyncio.TaskGroup() as tasks:
             serving = [

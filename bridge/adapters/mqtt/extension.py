@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.mqtt import Connection, Incoming, Subscription
 from bridge.requests.handler import RequestHandler
 
@@ -52,7 +52,7 @@ async def give_to(
     for extension in extensions:
         try:
             await extension.received(incoming, delivery, handler)
-        except Fenced:
+        except LeaseLost:
             raise
         except Exception:  # unacknowledged, the message would come again and again
             log.exception("message on %s was not handled: defect in the bridge", incoming.topic)

@@ -101,7 +101,7 @@ class Database:
                 await asyncio.wait([future for future, _ in self._answers])
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query; a division by zero in it raises Fenced."""
+        """Begin each transaction with a query; a division by zero in it raises LeaseLost."""
         if self._engine is not None:
             self._engine.guard(query)
 

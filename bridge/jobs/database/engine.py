@@ -23,7 +23,7 @@ class Away(DatabaseError):
     """A fault that may pass by itself: a full disk, or a server that is offline or starting."""
 
 
-class Fenced(Exception):
+class LeaseLost(Exception):
     """The others count this bridge as dead: whatever it wants to do, it comes too late."""
 
 
@@ -113,7 +113,7 @@ class Engine(Protocol):
         ...
 
     def guard(self, query: str) -> None:
-        """Begin each transaction with a query; a division by zero in it raises Fenced."""
+        """Begin each transaction with a query; a division by zero in it raises LeaseLost."""
 
     def interrupt(self) -> None:
         """End a wait for the database, from another thread: nobody needs the answer any more."""

@@ -28,7 +28,7 @@ from psycopg.conninfo import make_conninfo
 from bridge.jobs.database.engine import (
     Away,
     DatabaseError,
-    Fenced,
+    LeaseLost,
     Schema,
     Task,
     WorkResult,
@@ -56,14 +56,14 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _STATUS_PAUSE_S = 0.1
 
 # After these nothing more can be done in a transaction.
-_FENCED = psycopg.errors.DivisionByZero
+_LEASE_LOST = psycopg.errors.DivisionByZero
 # What was prepared is another session's: a pooler gives each transaction any session.
 _POOLED = (psycopg.errors.DuplicatePreparedStatement, psycopg.errors.InvalidSqlStatementName)
 _FATAL = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.InternalError,
-    _FENCED,
+    _LEASE_LOST,
     *_POOLED,
 )
 # These pass, if the transaction is run again.
@@ -243,8 +243,8 @@ class PostgreSQL:
                 _roll_back(pipeline)
             except psycopg.Error:
                 pipeline.close()
-        if isinstance(error, _FENCED):
-            return Fenced(f"{self.name}: this bridge was counted as dead")
+        if isinstance(error, _LEASE_LOST):
+            return LeaseLost(f"{self.name}: this bridge was counted as dead")
         if pipeline.closed or isinstance(error, _AGAIN):
             return _NothingDone(f"{self.name}: {one_line(str(error))}")
         return self._explain(error)

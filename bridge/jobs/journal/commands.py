@@ -50,7 +50,7 @@ class Standing(NamedTuple):
 
 
 class PassedCommands:
-    """The commands in a journal; all raise DatabaseError, and Fenced as the journal does."""
+    """The commands in a journal; all raise DatabaseError, and LeaseLost as the journal does."""
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ arguments, in seconds by its `clock`.
 
 Each method hands one function of a transaction to the database, whose thread runs them in the order
 of the calls. Cancelling an await does not undo the call: it is written nevertheless.
-All methods that return after a write raise DatabaseError if it could not be done, and Fenced
+All methods that return after a write raise DatabaseError if it could not be done, and LeaseLost
 where the other bridges count this one as dead.
 """
 

@@ -12,7 +12,7 @@ from bridge.jobs.journal import queries, touched
 
 
 class Kept:
-    """The kept values of a journal; all raise DatabaseError, and Fenced as the journal does."""
+    """The kept values of a journal; all raise DatabaseError, and LeaseLost as the journal does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

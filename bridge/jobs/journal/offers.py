@@ -46,7 +46,7 @@ class Packed(Struct, frozen=True):
 
 
 class Offers:
-    """The offers in a journal; all raise DatabaseError, and Fenced as the journal does."""
+    """The offers in a journal; all raise DatabaseError, and LeaseLost as the journal does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

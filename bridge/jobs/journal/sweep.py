@@ -55,7 +55,7 @@ class Sweep(Base):
         is called here, in the event loop. Those of acked results go first. What is forgotten while
         this reads and compares still counts then: as many more bytes may go.
 
-        Raises DatabaseError, Fenced. What was deleted before that, or before this is cancelled,
+        Raises DatabaseError, LeaseLost. What was deleted before that, or before this is cancelled,
         stays deleted.
         """
         if max_outputs is not None:

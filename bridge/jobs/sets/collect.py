@@ -150,7 +150,7 @@ class SetCollector:
         await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     async def collect(self, record: SetRecord, spec: SetSpec) -> Collected:
-        """Make what a set asked for, publish and deliver it. Raises DatabaseError, Fenced.
+        """Make what a set asked for, publish and deliver it. Raises DatabaseError, LeaseLost.
 
         A disk that is full is waited for. Cancelling it leaves nothing behind when the set ends.
         """

@@ -25,7 +25,7 @@ from bridge.contract import expansion
 from bridge.contract.errors import BridgeError
 from bridge.contract.reading import UNREADABLE
 from bridge.contract.sets import Counts, SetState, SetStatus
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Draft, Envelope, Plan
 from bridge.jobs.journal import Journal
@@ -182,7 +182,7 @@ class SetDriver:
         await self._collector.open()
 
     async def run(self) -> None:
-        """Make jobs and end sets, until cancelled. Raises Fenced."""
+        """Make jobs and end sets, until cancelled. Raises LeaseLost."""
         self._wake.set()
         try:
             while True:
@@ -227,7 +227,7 @@ class SetDriver:
         with logs.about(key.client, key.job_id):
             try:
                 await work
-            except (DatabaseError, Fenced):
+            except (DatabaseError, LeaseLost):
                 raise
             except BridgeError as error:
                 log.warning("cancelling the set: %s", error.message)

@@ -13,7 +13,7 @@ from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.subscriber import BrokerSettings
 from bridge.contract.topics import Topics
 from bridge.jobs.clock import Clock
-from bridge.jobs.database import DatabaseError, Fenced
+from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import Envelope
 from bridge.jobs.journal.membership import Beat
 from bridge.jobs.queue import Key
@@ -205,11 +205,11 @@ async def test_a_publisher_that_is_behind_catches_up_at_the_next_heartbeat() -> 
 
 async def test_a_member_that_is_fenced_stops() -> None:
     setup = Setup()
-    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+    with pytest.RaisesGroup(LeaseLost, flatten_subgroups=True):
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
             tasks.create_task(setup.made.run())
             await until(lambda: setup.journal.calls)
-            setup.group.failed.set_exception(Fenced())
+            setup.group.failed.set_exception(LeaseLost())
     assert "left" in setup.log
 
 

@@ -16,7 +16,7 @@ from bridge.adapters.mqtt.subscriber import REPEAT_S, BrokerSettings, Subscriber
 from bridge.contract.sources import Topic
 from bridge.contract.topics import Topics
 from bridge.jobs.clock import Clock
-from bridge.jobs.database import Fenced
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.job import Envelope
 from bridge.jobs.queue import Key
 from bridge.mqtt import Address, BadAddress, ConnectionRefused, Incoming, Subscription
@@ -451,8 +451,8 @@ async def test_what_comes_again_while_it_is_being_handled_waits_for_that() -> No
 
 async def test_a_request_that_fails_beyond_its_answer_ends_the_bridge_unacknowledged() -> None:
     setup = Setup()
-    setup.handler.error = Fenced()
-    with pytest.RaisesGroup(Fenced, flatten_subgroups=True):
+    setup.handler.error = LeaseLost()
+    with pytest.RaisesGroup(LeaseLost, flatten_subgroups=True):
         async with setup.running() as connection:
             connection.deliver(LIST, 1)
             await asyncio.sleep(5)  # the error comes before, and ends it
