@@ -3,7 +3,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from bridge.jobs.journal import Journal
 from bridge.mosquitto import Mosquitto
+from bridge.text import sendable
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server, running_server, supervised
 from tests.support.postgresql import PostgreSQL, running_postgresql
@@ -43,6 +44,17 @@ def pytest_xdist_auto_num_workers() -> int:
     Each one more costs some four seconds of a core, to import and collect all tests.
     """
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make a test's log sendable: a worker that cannot send its report ends the run.
+
+    What is logged of a file whose name is not UTF-8 has halves of surrogate pairs.
+    """
+    report = yield
+    report.sections = [(name, sendable(text)) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture
