@@ -79,6 +79,8 @@ class Results:
         self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
         # Lists and acknowledgements come one after the other.
         self._turn = asyncio.Lock()
+        # All that was missed is listed, and can be acknowledged once somebody was told of it.
+        self._is_listed = False
         # One more list waits for its turn.
         self._catches_up_next = False
 
@@ -193,7 +195,7 @@ class Results:
         if self._ledger.is_settled:
             self._acknowledge_later()
         else:
-            # What was listed, and is acknowledged now, may have to be listed once more.
+            # What was listed is acknowledged now, and then that is listed which does not count it.
             self.catch_up_later()
 
     # What was missed.
@@ -201,6 +203,7 @@ class Results:
     @callback
     def interrupted(self) -> None:
         """Note that results may have been missed: nothing is acknowledged until they are listed."""
+        self._is_listed = False
         self._ledger.interrupted()
 
     async def catch_up(self) -> None:
@@ -210,12 +213,15 @@ class Results:
         """
         async with self._turn:
             self._catches_up_next = False
+            if self._is_listed and await self._acknowledge():
+                self._is_listed = False
             self._ledger.interrupted()
             await self._begin_again_with_a_new_journal()
             # What the broker did not take counts for no number above its own. The next list has it
             # under a new one, which acknowledges it.
             while await self._list_missed():
                 if not await self._acknowledge():
+                    self._is_listed = True
                     break
             else:
                 self._ledger.settled()

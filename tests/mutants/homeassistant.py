@@ -137,7 +137,8 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-lists-once",
         file=_RESULTS,
-        old="if not await self._acknowledge():\n                    break",
+        old="if not await self._acknowledge():\n                    self._is_listed = True\n"
+        "                    break",
         new="await self._acknowledge()\n                if True:\n                    break",
         guarantee="what the broker did not take is acknowledged at once where it is listed",
         tests=(f"{_TOLD_ONCE}::test_very_many_that_were_missed_are_told_once_each",),
