@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import mimetypes
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,8 @@ _SHOWN = 200
 _KEPT = 50
 _THUMBNAIL = 256
 _LARGEST_WIDTH = 4096
+# Python reads no number of thousands of digits.
+_WIDTH = re.compile(r"[1-9][0-9]{0,3}")
 # Who wants a result waits while another one fetches it.
 _TURNS: WeakValueDictionary[Path, asyncio.Lock] = WeakValueDictionary()
 # A page that a workflow has made runs no script in the name of Home Assistant.
@@ -186,11 +189,11 @@ async def _output_of(
     hass: HomeAssistant, entry_id: str, job_id: str, index: str
 ) -> tuple[Comfy2MQTTConfigEntry, Output]:
     entry = loaded_entry(hass, entry_id)
-    if entry is None or not is_id(job_id) or not index.isdecimal():
+    if entry is None or not is_id(job_id):
         raise RefusedError("unknown_job", "no such result")
     result = await entry.runtime_data.result_of(job_id)
     outputs = () if result is None else result.outputs
-    output = next((each for each in outputs if each.index == int(index)), None)
+    output = next((each for each in outputs if str(each.index) == index), None)
     if output is None:
         raise RefusedError("unknown_job", "no such result")
     return entry, output
@@ -258,7 +261,7 @@ class ResultView(HomeAssistantView):
         """Return a result's bytes."""
         hass = request.app[KEY_HASS]
         width = request.query.get("width")
-        if width is not None and not (width.isdecimal() and 0 < int(width) <= _LARGEST_WIDTH):
+        if width is not None and not (_WIDTH.fullmatch(width) and int(width) <= _LARGEST_WIDTH):
             return web.Response(status=HTTPStatus.BAD_REQUEST, text="width: a number of pixels")
         try:
             if width is not None:

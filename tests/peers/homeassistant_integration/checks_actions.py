@@ -263,8 +263,11 @@ async def test_results_are_served_to_who_is_signed_in(
     # A page that a workflow has made may do nothing in the name of Home Assistant.
     for each in (answer, thumbnail):
         assert each.headers["Content-Security-Policy"] == "sandbox"
-    assert (await client.get(f"{path}?width=x")).status == HTTPStatus.BAD_REQUEST
-    assert (await client.get(f"{path}7")).status == HTTPStatus.NOT_FOUND
+    digits = "7" * 5000
+    for wrong in ("x", "0", "4097", digits):
+        assert (await client.get(f"{path}?width={wrong}")).status == HTTPStatus.BAD_REQUEST
+    for wrong in ("7", digits):
+        assert (await client.get(f"{path}{wrong}")).status == HTTPStatus.NOT_FOUND
     bridge.leave()
     assert (await client.get(path)).status == HTTPStatus.BAD_GATEWAY
 
