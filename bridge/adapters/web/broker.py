@@ -157,7 +157,10 @@ class Broker:
             await connection.subscribe([Subscription(filter=each) for each in public])
             # Brokers send what is retained before they look at our next packet.
             known = dict(self._interests)
-            await self._subscribe_clients(connection, known)
+            try:
+                await self._subscribe_clients(connection, known)
+            except SubscribeRefused as error:
+                log.error("%s", error)  # noqa: TRY400 - one client's ACL is not to cost all others
             await connection.subscribe([Subscription(filter=topics.state)])
             for interest in known.values():
                 interest.connection, interest.subscribing = connection, None
