@@ -46,12 +46,17 @@ class Replay:
         """After each time without a broker, send all sessions what they missed; never returns."""
         came_back = self._broker.came_back
         await came_back.wait()
-        while True:
-            came_back.clear()
-            await came_back.wait()
-            async with asyncio.TaskGroup() as tasks:
-                for client in self._hub.clients:
-                    tasks.create_task(self._catch_up(client))
+        catching_up: list[asyncio.Task[None]] = []
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                came_back.clear()
+                await came_back.wait()
+                # One that nobody answers is not to keep the others from what they miss now.
+                for each in catching_up:
+                    each.cancel()
+                catching_up = [
+                    tasks.create_task(self._catch_up(client)) for client in self._hub.clients
+                ]
 
     async def _catch_up(self, client: str) -> None:
         sessions = [each for each in self._hub.sessions_of(client) if each.n is not None]

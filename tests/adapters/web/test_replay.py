@@ -143,3 +143,33 @@ async def test_after_a_time_without_broker_each_session_is_sent_what_it_missed()
     following.cancel()
     assert [[each["n"] for each in wires[n].said] for n in (2, 3, None)] == [[3, 4], [4], []]
     assert all(each["peek"] for each in bridge.asked)
+
+
+async def test_a_client_that_nobody_answers_keeps_no_other_from_what_it_missed() -> None:
+    hub, bridge = online(), Bridge(4)
+    never = asyncio.Event()
+
+    async def request(client: str, verb: str, payload: bytes) -> Reply:
+        if client == "bob":
+            await never.wait()
+        return await Bridge.request(bridge, client, verb, payload)
+
+    bridge.request = request  # type: ignore[method-assign]
+    wires = {name: Wire() for name in ("alice", "bob")}
+    for name, wire in wires.items():
+        new = session(wire, name)
+        hub.add(new)
+        new.n = 2
+        wire.written.clear()
+    following = asyncio.create_task(Replay(cast("Broker", bridge), hub).follow())
+    for last in (0, 4, 6):
+        bridge.last = last
+        bridge.came_back.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+    assert [each["n"] for each in wires["alice"].said] == [3, 4, 5, 6]
+    never.set()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert [each["n"] for each in wires["bob"].said] == [3, 4, 5, 6]
+    following.cancel()
