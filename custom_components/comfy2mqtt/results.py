@@ -79,7 +79,7 @@ class Results:
         self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
         # Lists and acknowledgements come one after the other.
         self._turn = asyncio.Lock()
-        # All that was missed is listed, and can be acknowledged once somebody was told of it.
+        # All that was missed is listed, and can be acknowledged once it was reported.
         self._is_listed = False
         # One more list waits for its turn.
         self._catches_up_next = False
