@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
@@ -204,7 +206,13 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what the machine refuses it is a line, not a traceback."""
+        """Run the command; what the machine refuses it is a line, not a traceback.
+
+        So is what standard output has no letters for, such as a path that is not UTF-8: it is
+        escaped, as on standard error.
+        """
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

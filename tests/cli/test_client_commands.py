@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,12 @@ def test_a_job_is_run_and_its_outputs_are_files(cli: Cli, bridge: InMemoryBridge
     assert path.read_bytes() == PNG
     assert ran.stdout.splitlines() == [str(path.resolve())]
     assert bridge.submitted[0].inputs == {"prompt": "a barn", "steps": "5"}
+
+
+def test_a_path_that_is_not_utf8_is_escaped(cli: Cli) -> None:
+    ran = cli("run", "demo", "-o", os.fsdecode(b"caf\xe9/"))
+    assert (ran.exit_code, ran.stderr.count("Traceback")) == (0, 0)
+    assert "caf\\udce9/" in ran.stdout
 
 
 def test_a_script_is_given_json(cli: Cli) -> None:
