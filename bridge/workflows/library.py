@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +49,8 @@ VERSIONS_KEPT = 5
 # How long a burst of changes to the folder may last before it is looked at, in milliseconds.
 _DEBOUNCE_MS = 300
 _NO_TIMEOUT = 0
+# How often a folder is read that cannot be watched, in seconds.
+_AGAIN_S = 10.0
 
 
 # The ends of the names of files in the cache, beside a ComfyUI's classes: those that others have
@@ -251,7 +253,11 @@ class Library:
         return await self._change({}, gone)
 
     async def changes(self) -> AsyncIterator[Changes]:
-        """Watch the folder, and give what becomes different, until cancelled."""
+        """Watch the folder, and give what becomes different, until cancelled.
+
+        Where the system cannot watch it, as other programs watch all that it can, it is read again
+        every `_AGAIN_S`.
+        """
         stopped = threading.Event()
         # In a thread of asyncio's: that of `awatch` would load anyio's backend, 1.4 MB, for this.
         bursts = watch(
@@ -263,10 +269,13 @@ class Library:
             watch_filter=lambda _, path: is_workflow(Path(path)),
         )
         try:
-            while await asyncio.to_thread(next, bursts, None):
+            while await asyncio.to_thread(_next_of, bursts, self._folder.path):
                 yield await self.reload()
         finally:
             stopped.set()
+        while True:
+            await asyncio.sleep(_AGAIN_S)
+            yield await self.reload()
 
     async def _change(
         self, reported: Mapping[str, ObjectInfo], gone: Collection[str] = ()
@@ -353,6 +362,15 @@ class Library:
             write_file(self._cache / f"{comfyui}{_NO_OUTPUTS}", msgspec.json.encode(no_outputs))
         except OSError as error:
             log.warning("cannot store the nodes of ComfyUI %s: %s", comfyui, error)
+
+
+def _next_of(bursts: Iterator[object], folder: Path) -> object:
+    """Wait for a change; returns None if it cannot be waited for."""
+    try:
+        return next(bursts, None)
+    except (OSError, RuntimeError) as error:  # the latter is the library's own
+        log.warning("cannot watch %s, it is read every %g s: %s", folder, _AGAIN_S, error)
+        return None
 
 
 def _bytes_of(file: Path) -> bytes:

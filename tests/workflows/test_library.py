@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.contract.topics import is_id
-from bridge.workflows import definition, folder, source
+from bridge.workflows import definition, folder, library, source
 from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
 from bridge.workflows.source import title_of
 from tests.workflows import test_embedded
@@ -407,6 +407,26 @@ async def test_changes_are_noticed_within_two_seconds(shelf: Shelf) -> None:
 async def _changes(library: Library) -> AsyncGenerator[Changes, None]:
     async for each in library.changes():
         yield each
+
+
+@pytest.mark.parametrize("refusal", [OSError("watch limit reached"), RuntimeError("too many")])
+async def test_a_folder_that_cannot_be_watched_is_read_again_and_again(
+    shelf: Shelf,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    refusal: Exception,
+) -> None:
+    def refuse() -> None:
+        raise refusal
+
+    monkeypatch.setattr(library, "watch", lambda *_, **__: iter(refuse, 0))
+    monkeypatch.setattr(library, "_AGAIN_S", 0.0)
+    await shelf.library.open()
+    async with aclosing(_changes(shelf.library)) as changes:
+        assert await anext(changes) == Changes([], [], [], [])
+        shelf.put("new.json", PLAIN)
+        assert [each.name for each in (await anext(changes)).updated] == ["new"]
+    assert [str(refusal) in each.message for each in caplog.records] == [True]
 
 
 @pytest.mark.parametrize(
