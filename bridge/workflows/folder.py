@@ -76,12 +76,22 @@ class WorkflowFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read: dict[str, _Read] = {}
+        self._found: list[WorkflowSource | BrokenFile] = []
 
     def read(self) -> list[WorkflowSource | BrokenFile]:
-        """Return every workflow file of the folder, in the order of their names, as it is now."""
-        before, self._read = self._read, {}
+        """Return every workflow file of the folder, in the order of their names, as it is now.
+
+        A folder that cannot be listed just now is as it was: a process may have no file left.
+        """
         now = time.time_ns()
-        paths = self._files()
+        try:
+            paths = sorted(filter(is_workflow, self.path.iterdir()))
+        except (FileNotFoundError, NotADirectoryError):
+            paths = []
+        except OSError as error:
+            log.warning("cannot read the folder %s: %s", self.path, error.strerror)
+            return list(self._found)
+        before, self._read = self._read, {}
         sidecars = {path.stem: path for path in paths if path.suffix.lower() == SIDECAR}
         found: list[WorkflowSource | BrokenFile] = []
         for path in paths:
@@ -91,7 +101,12 @@ class WorkflowFolder:
             stamps = (_stamp(path), None if beside is None else _stamp(beside))
             known = before.get(path.name)
             if known is None or known.stamps != stamps or None in stamps[:1]:
-                known = _Read(stamps, _load(path, beside))
+                try:
+                    known = _Read(stamps, _load(path, beside))
+                except OSError as error:
+                    problem = f"cannot be read: {error.strerror}"
+                    # Without a stamp: it is read again also if it does not change.
+                    known = _Read((None,), BrokenFile(path.name, name_of(path.name), problem))
             found.append(known.found)
             if all(stamp is None or _is_settled(stamp, now) for stamp in stamps):
                 self._read[path.name] = known
@@ -99,13 +114,8 @@ class WorkflowFolder:
             BrokenFile(path.name, None, "there is no workflow file of its name beside it")
             for path in sidecars.values()
         ]
-        return found
-
-    def _files(self) -> list[Path]:
-        try:
-            return sorted(filter(is_workflow, self.path.iterdir()))
-        except OSError:
-            return []
+        self._found = found
+        return list(found)
 
 
 def is_workflow(path: Path) -> bool:
@@ -114,6 +124,7 @@ def is_workflow(path: Path) -> bool:
 
 
 def _load(path: Path, beside: Path | None) -> WorkflowSource | BrokenFile:
+    """Return what is in a file. Raises OSError."""
     try:
         data = _bytes(path)
         return source.read(path.name, data, None if beside is None else _bytes(beside))
@@ -122,8 +133,8 @@ def _load(path: Path, beside: Path | None) -> WorkflowSource | BrokenFile:
         return broken(name, name_of(path.name), error)
     except WorkflowError as error:
         return broken(path.name, name_of(path.name), error)
-    except OSError as error:
-        return BrokenFile(path.name, name_of(path.name), f"cannot be read: {error.strerror}")
+    except OSError:
+        raise
     except Exception as defect:  # noqa: BLE001 - it costs this file, not the bridge
         return defective(path.name, name_of(path.name), defect)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge.workflows import folder
 from bridge.workflows.folder import BrokenFile, WorkflowFolder
 from bridge.workflows.source import WorkflowSource
 from tests.workflows.graphs import PLAIN
@@ -92,3 +94,26 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_later(
     path.write_bytes(GOOD)
     (found,) = there.read()
     assert isinstance(found, WorkflowSource)
+
+
+def test_a_process_without_a_file_left_loses_no_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(folder, "_is_settled", lambda *_: True)
+    (tmp_path / "good.json").write_bytes(GOOD)
+    there = WorkflowFolder(tmp_path)
+    with monkeypatch.context() as full:
+        full.setattr(folder, "_bytes", none_left)
+        (broken,) = there.read()
+        assert isinstance(broken, BrokenFile)
+        assert broken.reason == "cannot be read: Too many open files"
+    found = there.read()
+    assert [each.file for each in found if isinstance(each, WorkflowSource)] == ["good.json"]
+    with monkeypatch.context() as full:
+        full.setattr(Path, "iterdir", none_left)
+        assert there.read() == found
+    (tmp_path / "good.json").unlink()
+    assert there.read() == []
