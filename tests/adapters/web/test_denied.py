@@ -9,7 +9,8 @@ from typing import Any, Self
 import pytest
 
 from bridge.adapters.web import broker as module
-from bridge.adapters.web.broker import Broker, BrokerCallbacks
+from bridge.adapters.web.broker import Broker
+from bridge.adapters.web.hub import Hub
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address, Subscription
 
@@ -53,16 +54,12 @@ class ConfinedConnection:
         return codes
 
 
-class Nobody(BrokerCallbacks):
-    """Does nothing with what comes."""
-
-
 async def test_a_client_that_the_acl_denies_costs_the_others_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "Connection", ConfinedConnection)
     monkeypatch.setattr(ConfinedConnection, "made", 0)
-    broker = Broker(Address.parse("mqtt://127.0.0.1"), Topics(), Nobody(), lambda *_: None)
+    broker = Broker(Address.parse("mqtt://127.0.0.1"), Topics(), Hub(), lambda *_: None)
     # Both were there when the broker was away.
     async with broker.listening("bob"), broker.listening("alice"):
         running = asyncio.create_task(broker.run())

@@ -149,10 +149,10 @@ async def test_a_client_that_nobody_answers_keeps_no_other_from_what_it_missed()
     hub, bridge = online(), Bridge(4)
     never = asyncio.Event()
 
-    async def request(client: str, verb: str, payload: bytes) -> Reply:
-        if client == "bob":
+    async def request(_client: str, verb: str, payload: bytes) -> Reply:
+        if _client == "bob":
             await never.wait()
-        return await Bridge.request(bridge, client, verb, payload)
+        return await Bridge.request(bridge, _client, verb, payload)
 
     bridge.request = request  # type: ignore[method-assign]
     wires = {name: Wire() for name in ("alice", "bob")}
