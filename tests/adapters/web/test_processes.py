@@ -121,4 +121,4 @@ async def test_alone_it_serves_the_same_beside_any_broker(
                 assert answer.status == 503
         # A second one cannot have the same address, and says so.
         status, _, told = await command("websocket", mqtt_url=broker.url, **settings)
-        assert (status, f"websocket_listen: 127.0.0.1:{port}: " in told) == (1, True)
+        assert (status, f"COMFY2MQTT_WEBSOCKET_LISTEN: 127.0.0.1:{port}: " in told) == (2, True)
