@@ -90,16 +90,17 @@ def test_a_values_line_end_is_none_of_it(tmp_path: Path, end: str) -> None:
 
 def test_a_time_or_a_rate_without_an_end_is_the_longest(tmp_path: Path) -> None:
     limits = "requests_per_s = inf\nprocessor_per_s = inf"
+    times = "timeout_s = inf\nkeep_results_s = 1e10\nsilence_s = 5"
     hook = 'name = "a"\nidle_s = inf\ntimeout_s = inf\nbefore_busy = {command = ["a"]}'
     found = load(
         tmp_path,
-        f"timeout_s = inf\nsilence_s = 5\n[clients.a]\n{limits}\n[[hook]]\n{hook}\n",
+        f"{times}\n[clients.a]\n{limits}\n[[hook]]\n{hook}\n",
         {"COMFY2MQTT_IDLE_UNLOAD_S": "inf"},
         {"max_publishes_per_s": "inf"},
     )
     ours, hook_ = found.clients["a"], found.hook[0]
     assert {
-        *(found.timeout_s, found.idle_unload_s, found.max_publishes_per_s),
+        *(found.timeout_s, found.idle_unload_s, found.max_publishes_per_s, found.keep_results_s),
         *(ours.requests_per_s, ours.processor_per_s, hook_.idle_s, hook_.timeout_s),
     } == {config.loading.ENDLESS}
     assert found.silence_s == 5

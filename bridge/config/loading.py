@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import shlex
@@ -43,7 +42,7 @@ _LISTS = frozenset(
 # Settings with an address to listen at.
 _LISTENS = frozenset({"metrics_listen", "websocket_listen"})
 _HIGHEST_PORT = 65_535
-# Seconds, and times in a second: not every clock, timer and message takes `inf`. A message's expiry
+# Seconds, and times in a second: not every clock, timer and message takes more. A message's expiry
 # has 32 bits.
 ENDLESS = 4e9
 _ENCODINGS = "expected text in UTF-8, or in UTF-16 with its byte order mark"
@@ -255,13 +254,13 @@ def _converted(value: Any, kind: Any, *place: str | int) -> Any:
 
 
 def _with_an_end(value: Any, kind: Any) -> Any:
-    """Return a value, and a table of values, in which infinite times and rates are the largest."""
+    """Return a value, and a table of values, in which longer times and rates are the largest."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
         kinds = get_type_hints(kind, include_extras=True)
         return {name: _with_an_end(each, kinds.get(name)) for name, each in value.items()}
     if float in get_args(kind) or any(float in get_args(each) for each in get_args(kind)):
         with suppress(ValueError, TypeError, OverflowError):
-            return ENDLESS if float(value) == math.inf else value
+            return ENDLESS if float(value) > ENDLESS else value
     return value
 
 
