@@ -193,6 +193,14 @@ def test_every_device_is_described_in_full_and_leads_to_the_page() -> None:
         assert discovery.the_bridge(bridge, TOPICS)["device"] == {**the_bridge, **more}
 
 
+def test_memory_is_shown_in_megabytes() -> None:
+    bridge = AnnouncedBridge("Studio", "1.0", ("default",), url=None)
+    memory = discovery.the_bridge(bridge, TOPICS)["components"]["memory"]
+    assert (memory["unit_of_measurement"], memory["device_class"]) == ("MB", "data_size")
+    # Health has it in bytes.
+    assert "value_json.memory / 1000000" in memory["value_template"]
+
+
 def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() -> None:
     before = discovery.announced(encode(drawn(prompt=PROMPT, steps=STEPS)))
     assert before is not None
