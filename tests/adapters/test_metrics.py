@@ -73,8 +73,9 @@ async def test_an_address_that_is_taken_stops_the_start_with_one_line(
         where = f"127.0.0.1:{taken.getsockname()[1]}"
         bridge = await bridges(start=False, metrics_listen=where, comfyui_url="http://127.0.0.1:9")
         await bridge.start(ready=False)
-        assert await bridge.wait() == 1
-    assert f"metrics_listen: {where}: " in bridge.log
+        assert await bridge.wait() == 2
+    assert f"COMFY2MQTT_METRICS_LISTEN: '{where}': another program listens there" in bridge.log
+    assert bridge.log.count("\n") == 1
 
 
 def test_a_flood_of_names_does_not_cost_ever_more_memory() -> None:
