@@ -135,10 +135,8 @@ def test_a_field_of_a_table_is_taken_or_refused_by_its_place(
         lines = [f"{name} = {_toml(each)}" for name, each in {**rest, field: value}.items()]
         file.write_text("\n".join([header, *lines, ""]), encoding="utf-8")
         told = refused(file)
-        if field == "name":
-            look_at(told, f"{file}, line ")
-        else:
-            look_at(told, f"{file}, line ")
+        look_at(told, f"{file}, line ")
+        if field != "name":
             assert told is None or place in told or f"{table}." in told, told
 
 

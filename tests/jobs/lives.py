@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from bridge.jobs.core import Phase, events
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 from bridge.workflows.catalogue import Needs
 from tests.jobs.drafts import PLAN, draft
 from tests.jobs.links import PAGE
-from tests.jobs.process import LeaseLost
 from tests.jobs.simulation import Bridge
 from tests.jobs.world import ComfyUI, World
 

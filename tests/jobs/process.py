@@ -9,14 +9,11 @@ from msgspec import Struct
 
 from bridge.jobs.clock import Clock
 from bridge.jobs.core import Core, JobLimits, Moment, effects, events
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.queue import Key
 from tests.jobs.world import ComfyUI, World
 
 LIMITS = JobLimits(max_attempts=3, timeout_s=60.0, silence_s=60.0, reorder_s=5.0)
-
-
-class LeaseLost(Exception):
-    """The others took a bridge for dead."""
 
 
 class Operation(Struct):

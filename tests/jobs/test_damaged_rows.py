@@ -39,11 +39,13 @@ DEEP = b'{"meta":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
 DAMAGED = (DEEP, b"{", b'{"deliver": "by pigeon"}', b"\xff", 7)
 
 
-def damage(folder: Path, column: str, value: object, job_id: str, table: str = "jobs") -> None:
-    name = "set_id" if table == "sets" else "job_id"
+_NAMES = {"jobs": "job_id", "sets": "set_id", "meta": "name"}
+
+
+def damage(folder: Path, column: str, value: object, name: str, table: str = "jobs") -> None:
     with sqlite3.connect(folder / "journal.db") as database:
-        statement = f"UPDATE {table} SET {column} = ? WHERE {name} = ?"  # noqa: S608
-        assert database.execute(statement, (value, job_id)).rowcount == 1
+        statement = f"UPDATE {table} SET {column} = ? WHERE {_NAMES[table]} = ?"  # noqa: S608
+        assert database.execute(statement, (value, name)).rowcount == 1
     database.close()
 
 
@@ -144,9 +146,7 @@ async def test_a_set_whose_row_is_damaged_goes_on_without_what_it_cannot_echo(
 
 async def test_a_note_of_the_time_that_is_damaged_is_written_anew(tmp_path: Path) -> None:
     await accepted(tmp_path, "j1")
-    with sqlite3.connect(tmp_path / "journal.db") as database:
-        assert database.execute("UPDATE meta SET value = '{' WHERE name = 'clock'").rowcount == 1
-    database.close()
+    damage(tmp_path, "value", "{", "clock", table="meta")
     await accepted(tmp_path, "j2")
     with sqlite3.connect(tmp_path / "journal.db") as database:
         ((noted,),) = database.execute("SELECT value FROM meta WHERE name = 'clock'")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from bridge.jobs.core import events
+from bridge.jobs.database import LeaseLost
 from bridge.jobs.state import Transition, after
 from tests.jobs.lives import PICK, Lives
-from tests.jobs.process import LeaseLost
 
 STEPS = 50
 

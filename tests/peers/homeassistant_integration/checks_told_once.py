@@ -20,19 +20,26 @@ from seen import ENDED, ends, settled, state
 from custom_components.comfy2mqtt.const import EVENT
 
 
+async def many_missed(
+    home: HomeAssistant, bridge: FakeBridge, entry: MockConfigEntry, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Unload, and have more end than are remembered; the broker did not take the first one."""
+    monkeypatch.setattr("custom_components.comfy2mqtt.protocol.ledger.REMEMBERED", 2)
+    assert await home.config_entries.async_unload(entry.entry_id)
+    missed = [f"missed{number}" for number in range(6)]
+    bridge.not_taken.add(missed[0])
+    for each in missed:
+        bridge.result(each)
+    return missed
+
+
 async def test_very_many_that_were_missed_are_told_once_each(
     home: HomeAssistant,
     bridge: FakeBridge,
     loaded: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of more than are remembered the broker did not take the first one."""
-    monkeypatch.setattr("custom_components.comfy2mqtt.protocol.ledger.REMEMBERED", 2)
-    assert await home.config_entries.async_unload(loaded.entry_id)
-    missed = [f"missed{number}" for number in range(6)]
-    bridge.not_taken.add(missed[0])
-    for each in missed:
-        bridge.result(each)
+    missed = await many_missed(home, bridge, loaded, monkeypatch)
     events = async_capture_events(home, EVENT)
     await set_up(home, bridge, loaded)
     await settled(home)
@@ -50,12 +57,7 @@ async def test_very_many_that_were_missed_while_home_assistant_starts_are_told_o
     loaded: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("custom_components.comfy2mqtt.protocol.ledger.REMEMBERED", 2)
-    assert await home.config_entries.async_unload(loaded.entry_id)
-    missed = [f"missed{number}" for number in range(6)]
-    bridge.not_taken.add(missed[0])
-    for each in missed:
-        bridge.result(each)
+    missed = await many_missed(home, bridge, loaded, monkeypatch)
     events = async_capture_events(home, EVENT)
     home.set_state(CoreState.not_running)
     await set_up(home, bridge, loaded)

@@ -23,6 +23,7 @@ PICTURE_OF: dict[str, Any] = {
     "index": 0,
     "content_type": "image/png",
     "size": 1,
+    "sha256": "ab",
 }
 
 
