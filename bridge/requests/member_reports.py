@@ -43,7 +43,9 @@ REPORT_S = 8.0
 
 
 class MemberReports:
-    """Have `handle` answer the commands while this bridge takes the requests, and `run` all along.
+    """Answers commands for all bridges, and carries out what another bridge passes on.
+
+    `handle` is for while this bridge takes the requests, `run` for all the time.
 
     Call `look_for_commands` and `look_for_reports` when there may be new ones in the journal.
     """
@@ -84,7 +86,7 @@ class MemberReports:
     # While this bridge takes the requests.
 
     async def handle(self, verb: str, payload: bytes, correlation: bytes | None) -> Answer:
-        """Have a command carried out by the bridges that it is for; returns its one answer."""
+        """Pass a command on to the bridges that it is for; returns its one answer."""
         executor = self._executor(verb, payload)
         if executor is Executor.THIS:
             return await self._operator.handle(verb, payload, correlation)

@@ -23,10 +23,6 @@ log = logging.getLogger(__name__)
 LATE_S = 3.0
 
 
-async def _at_once() -> None:
-    """Return: a bridge alone may always publish."""
-
-
 class AdminCommands(Extension):
     """Executes an operator's commands; acknowledges them in order, as requests."""
 
@@ -35,7 +31,7 @@ class AdminCommands(Extension):
         topics: Topics,
         handle: Callable[[str, bytes, bytes | None], Awaitable[Answer]],
         publisher: Publisher,
-        held: Callable[[], Awaitable[None]] = _at_once,
+        held: Callable[[], Awaitable[None]],
     ) -> None:
         """`handle` carries out a verb with its payload and correlation data.
 

@@ -204,9 +204,8 @@ class Retained:
     def elsewhere(self) -> dict[str, ComfyUIState]:
         """Return the ComfyUIs of the other bridges that live, as they were published last."""
         if self._alive is None:
-            self._alive = {
-                name: state for name, state in self._elsewhere.items() if self.is_of_a_member(name)
-            }
+            is_alive = self._others.owner_is_alive
+            self._alive = {name: state for name, state in self._elsewhere.items() if is_alive(name)}
         return self._alive
 
     def healths(self) -> list[BridgeHealth]:
@@ -244,10 +243,6 @@ class Retained:
     def is_published_elsewhere(self, instance: str) -> bool:
         """True if another bridge publishes a ComfyUI of that name."""
         return self._topics.comfyui(instance) in self._seen
-
-    def is_of_a_member(self, instance: str) -> bool:
-        """True if a ComfyUI is named after another bridge that lives."""
-        return self._others.owner_is_alive(instance)
 
     def owner(self, name: str) -> str | None:
         """Return the other bridge that lives and after which a ComfyUI or GPU is named, if any."""

@@ -131,13 +131,13 @@ class PassedCommands:
                 for each, life in entry.members.items()
                 if life is not None and there.get(each) == life
             )
-            names = [f"{entry.name}/{each}" for each in entry.members]
-            found = [db.execute(queries.KEPT_VALUE, (_KIND, name)).fetchone() for name in names]
-            reports = {
-                each: bytes(row[0])
-                for each, row in zip(entry.members, found, strict=True)
-                if row is not None
+            found = {
+                each: db.execute(queries.KEPT_VALUE, (_KIND, f"{entry.name}/{each}"))
+                for each in entry.members
             }
+            # All are sent before the first is waited for.
+            rows = {each: result.fetchone() for each, result in found.items()}
+            reports = {each: bytes(row[0]) for each, row in rows.items() if row is not None}
             if again and len(reports) < len(entry.members):
                 self._notify(db, PASSED_ON)
             return Standing(living, reports)

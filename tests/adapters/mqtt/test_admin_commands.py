@@ -9,9 +9,11 @@ import pytest
 
 from bridge.adapters.mqtt import admin_commands
 from bridge.adapters.mqtt.admin_commands import AdminCommands
+from bridge.config import Config
 from bridge.contract.topics import Topics
 from bridge.mqtt import Incoming
 from bridge.requests.context import Answer
+from bridge.service.group import GroupParts
 from tests.adapters.mqtt.links import until
 
 
@@ -39,7 +41,8 @@ def command(topic: str = "comfy2mqtt/bridge/request/queue/pause", **fields: Any)
 
 async def carried_out(incoming: Incoming) -> tuple[Operator, Publisher]:
     operator, publisher = Operator(), Publisher()
-    made = AdminCommands(Topics(), operator.handle, cast("Any", publisher))
+    alone = GroupParts(Config())
+    made = AdminCommands(Topics(), operator.handle, cast("Any", publisher), alone.held)
     await made.received(incoming, None, cast("Any", None))
     return operator, publisher
 
