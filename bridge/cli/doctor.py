@@ -37,6 +37,7 @@ from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
 from bridge.service import checks
 from bridge.service.instances import ON_LINUX, interpreter
+from bridge.service.public_urls import own_address
 from bridge.service.stores import bucket_of
 from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
@@ -289,13 +290,9 @@ async def _ports(settings: Config) -> AsyncIterator[Finding]:
 
 async def _is_a_bridge(listen: str) -> bool:
     """Return whether what listens at an address is a bridge: its page, or its metrics."""
-    host, port = config.host_and_port(listen)
-    here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    shown = f"[{here}]" if ":" in here else here
+    address = own_address(listen)
     urls = [
-        f"{scheme}://{shown}:{port}{path}"
-        for path in ("/", "/metrics")
-        for scheme in ("http", "https")
+        f"{scheme}://{address}{path}" for path in ("/", "/metrics") for scheme in ("http", "https")
     ]
     timeout = aiohttp.ClientTimeout(total=_ANSWER_S)
     async with aiohttp.ClientSession(timeout=timeout) as session:

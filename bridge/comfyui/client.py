@@ -32,15 +32,9 @@ from bridge.comfyui.errors import (
     ValidationProblem,
 )
 from bridge.comfyui.frames import OutputHeader
-from bridge.comfyui.history import (
-    HistoryEntry,
-    LenientDecoder,
-    QueueState,
-    read_history,
-    read_queue,
-)
+from bridge.comfyui.history import HistoryEntry, QueueState, read_history, read_queue
 from bridge.comfyui.reasons import reason_of
-from bridge.contract.reading import UNREADABLE
+from bridge.contract.reading import UNREADABLE, LenientDecoder
 
 T = TypeVar("T")
 

@@ -6,14 +6,12 @@ Pure. Both live in ComfyUI's memory only: after its restart an id is unknown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 
 from bridge.comfyui import events, frames
-from bridge.contract.reading import strict_json
-
-T = TypeVar("T")
+from bridge.contract.reading import LenientDecoder
 
 
 class QueueState(msgspec.Struct, frozen=True):
@@ -62,26 +60,6 @@ class _Entry(msgspec.Struct, frozen=True):
     prompt: _HistoryItem
     outputs: dict[str, dict[str, Any]] = {}
     status: _Status | None = None
-
-
-class LenientDecoder(Generic[T]):
-    """A typed JSON decoder that also reads what Python's json writes, by `strict_json`."""
-
-    def __init__(self, kind: type[T]) -> None:
-        self._decoder = msgspec.json.Decoder(kind)
-
-    def decode(self, body: bytes) -> T:
-        """Return the typed value; raises msgspec.DecodeError."""
-        try:
-            return self._decoder.decode(body)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            try:
-                body = strict_json(body)
-            except (ValueError, RecursionError) as error:
-                raise msgspec.DecodeError(str(error)) from error
-            return self._decoder.decode(body)
 
 
 _queue = LenientDecoder(_Queue)

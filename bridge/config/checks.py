@@ -64,8 +64,8 @@ def _check_comfyui(place: _Place, comfyui: ComfyUI) -> None:
     if comfyui.python is not None and path is None:
         needed = place("path")[-1]
         raise ConfigError(f"needs {needed}, the folder of that ComfyUI", *place("python"))
-    if url is not None and not is_http(url):
-        raise ConfigError(f"{in_quotes(without_password(url))}: {_HTTP}", *place("url"))
+    if url is not None:
+        check_http(url, *place("url"))
     if path is not None and not is_there((path / "main.py").is_file):
         raise ConfigError(
             f"{in_quotes(str(path))}: expected a folder with ComfyUI's main.py", *place("path")
@@ -254,8 +254,15 @@ def check_file(config: Config, name: str) -> None:
 
 def _check_http(config: Config, name: str) -> None:
     url: str | None = getattr(config, name)
-    if url is not None and not is_http(url, query=False):
-        raise ConfigError(f"{in_quotes(without_password(url))}: {_WITHOUT_QUERY}", name)
+    if url is not None:
+        check_http(url, name, query=False)
+
+
+def check_http(url: str, *place: str | int, query: bool = True) -> None:
+    """Check a URL of http or https; `query` is as in `is_http`. Raises ConfigError."""
+    if not is_http(url, query=query):
+        allowed = _HTTP if query else _WITHOUT_QUERY
+        raise ConfigError(f"{in_quotes(without_password(url))}: {allowed}", *place)
 
 
 def is_there(look: Callable[[], bool]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct
@@ -94,7 +95,7 @@ def _holds(found: Any, place: Sequence[str | int]) -> bool:
         if isinstance(found, list):
             named = (each for each in found if isinstance(each, dict) and each.get("name") == step)
             numbered = found[step : step + 1] if isinstance(step, int) else []
-            found = next((*numbered, *named).__iter__(), None)
+            found = next(chain(numbered, named), None)
         else:
             found = found.get(step) if isinstance(found, dict) else None
         if found is None:

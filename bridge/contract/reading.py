@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct, inspect
@@ -12,6 +12,8 @@ from msgspec import Struct, inspect
 from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
 from bridge.text import as_utf8, did_you_mean, plain_problem
+
+T = TypeVar("T")
 
 # What reading JSON from outside raises; the last one at a depth that depends on who reads it.
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -50,6 +52,26 @@ def strict_json(text: str | bytes) -> bytes:
     """
     value = json.loads(text, parse_float=_finite, parse_constant=lambda _: None)
     return json.dumps(value, ensure_ascii=False).encode(errors="replace")
+
+
+class LenientDecoder(Generic[T]):
+    """A typed JSON decoder that also reads what Python's json writes, by `strict_json`."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+
+    def decode(self, body: bytes | str) -> T:
+        """Return the typed value. Raises what is UNREADABLE."""
+        try:
+            return self._decoder.decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            try:
+                body = strict_json(body)
+            except (ValueError, RecursionError) as error:
+                raise msgspec.DecodeError(str(error)) from error
+            return self._decoder.decode(body)
 
 
 def _finite(text: str) -> float | None:

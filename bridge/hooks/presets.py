@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from bridge.config import Call, Config, ConfigError, Hook, can_be_host, is_http
+from bridge.config import Call, Config, ConfigError, Hook, can_be_host, check_http
 from bridge.contract.reading import UNREADABLE
 from bridge.contract.topics import is_filter
 from bridge.hooks import calls
 from bridge.hooks.calls import CallFailed, MqttCalls
 from bridge.hooks.machine import Rules
-from bridge.text import in_quotes, without_password
+from bridge.text import in_quotes
 
 Do: TypeAlias = Callable[[], Awaitable[object]]
 
@@ -145,7 +145,7 @@ def _check_preset(hook: Hook, place: tuple[str, ...]) -> None:
     if (hook.mac is not None) is not (hook.preset == "wake-on-lan"):
         problem = "needed by the preset 'wake-on-lan', and by no other"
         raise ConfigError(problem, *place, "mac")
-    _check_url(hook.url, (*place, "url"))
+    check_http(hook.url, *place, "url")
     if hook.preset == "wake-on-lan" and not _can_be_sent_to(hook.broadcast):
         problem = f"{in_quotes(hook.broadcast)}: expected an IPv4 address, such as 192.168.1.255"
         raise ConfigError(problem, *place, "broadcast")
@@ -173,7 +173,7 @@ def _check_call(call: Call, place: tuple[str, ...], base: str) -> None:
         if topic is not None:
             _check_topic(topic, (*place, name), base)
     if call.url is not None:
-        _check_url(call.url, (*place, "url"))
+        check_http(call.url, *place, "url")
     _check_headers(call, (*place, "headers"))
 
 
@@ -184,12 +184,6 @@ def _check_headers(call: Call, place: tuple[str, ...]) -> None:
         if _NO_LINE.search(value) is not None:
             problem = f"{in_quotes(name)}: expected one line, without control characters"
             raise ConfigError(problem, *place)
-
-
-def _check_url(url: str, place: tuple[str, ...]) -> None:
-    if not is_http(url):
-        problem = "expected http://host:port or https://host:port"
-        raise ConfigError(f"{in_quotes(without_password(url))}: {problem}", *place)
 
 
 def _check_topic(topic: str, place: tuple[str, ...], base: str) -> None:

@@ -81,8 +81,12 @@ def page_address(config: Config) -> str | None:
         return None
     if config.public_url is not None:
         return f"{config.public_url.rstrip('/')}/"
-    host, port = host_and_port(config.websocket_listen)
     scheme = "http" if config.websocket_cert is None else "https"
+    return f"{scheme}://{own_address(config.websocket_listen)}/"
+
+
+def own_address(listen: str) -> str:
+    """Return the `host:port` by which this machine reaches what listens at an address."""
+    host, port = host_and_port(listen)
     here = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - all interfaces
-    shown = here.get(host, f"[{host}]" if ":" in host else host)
-    return f"{scheme}://{shown}:{port}/"
+    return f"{here.get(host, f'[{host}]' if ':' in host else host)}:{port}"

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from bridge.contract.reading import UNREADABLE, strict_json
+from bridge.contract.reading import UNREADABLE, LenientDecoder
 from bridge.workflows.replacements import Replacements
 
 Section: TypeAlias = Literal["required", "optional", "hidden"]
@@ -44,7 +44,7 @@ _CREDENTIALS = frozenset({"API_KEY_COMFY_ORG", "AUTH_TOKEN_COMFY_ORG"})
 
 _NO_OPTIONS: Mapping[str, Any] = {}
 
-_CLASSES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_CLASSES = LenientDecoder(dict[str, msgspec.Raw])
 
 
 class ObjectInfoError(ValueError):
@@ -386,15 +386,10 @@ class ObjectInfo:
 
 def _classes(data: bytes | str) -> dict[str, msgspec.Raw]:
     try:
-        try:
-            return _CLASSES.decode(data)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            return _CLASSES.decode(strict_json(data))
+        return _CLASSES.decode(data)
     except msgspec.ValidationError as error:
         raise ObjectInfoError("expected an object of node classes by name") from error
-    except (*UNREADABLE, ValueError) as error:
+    except UNREADABLE as error:
         raise ObjectInfoError(f"no JSON: {error}") from error
 
 

@@ -191,7 +191,7 @@ def _from_picture(data: bytes) -> Any:
             try:
                 # ComfyUI writes Python's JSON, with NaN where a node is never the same.
                 document = msgspec.json.decode(strict_json(found[key]))
-            except (ValueError, RecursionError, msgspec.MsgspecError):
+            except (ValueError, *UNREADABLE):
                 continue
             if isinstance(document, dict) and document:
                 return _without_folders(document)
