@@ -40,10 +40,11 @@ def peak(pid: int) -> int:
     raise RuntimeError("this kernel does not count it")
 
 
-def processor_s(pid: int) -> float:
-    """Return the processor time that a process has used, all threads, in seconds."""
+def processor_s(pid: int, thread: int | None = None) -> float:
+    """Return the processor time that a process has used, all threads or one, in seconds."""
+    of = pid if thread is None else f"{pid}/task/{thread}"
     # "pid (name) state ...": the name may hold spaces and brackets.
-    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    fields = Path(f"/proc/{of}/stat").read_bytes().rpartition(b")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 

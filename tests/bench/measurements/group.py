@@ -86,6 +86,8 @@ async def running_group(
     count: int,
     workflows: Mapping[str, Graph],
     comfyuis: Sequence[Mapping[str, Any]] = ({},),
+    *,
+    kind: type[BridgeProcess] = BridgeProcess,
 ) -> AsyncIterator[tuple[Mosquitto, list[BridgeProcess]]]:
     """Run a broker and a group; the first of the bridges takes the requests.
 
@@ -100,9 +102,7 @@ async def running_group(
         for number in range(count):
             name = f"m{number}"
             where = comfyuis[min(number, len(comfyuis) - 1)]
-            bridge = stand.bridge(
-                BridgeProcess, broker, workflows, journal=journal, member=name, **where
-            )
+            bridge = stand.bridge(kind, broker, workflows, journal=journal, member=name, **where)
             stack.push_async_exit(bridge)
             await bridge.start(ready=False)
             bridges.append(bridge)
