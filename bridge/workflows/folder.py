@@ -78,6 +78,17 @@ class WorkflowFolder:
         self._read: dict[str, _Read] = {}
         self._found: list[WorkflowSource | BrokenFile] = []
 
+    def place(self) -> tuple[int, int] | None:
+        """Return what tells the folder from another one under its name; None where there is none.
+
+        Watching ends unnoticed with the folder that was there when it began.
+        """
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
     def read(self) -> list[WorkflowSource | BrokenFile]:
         """Return every workflow file of the folder, in the order of their names, as it is now.
 

@@ -48,8 +48,7 @@ T = TypeVar("T")
 VERSIONS_KEPT = 5
 # How long a burst of changes to the folder may last before it is looked at, in milliseconds.
 _DEBOUNCE_MS = 300
-_NO_TIMEOUT = 0
-# How often a folder is read that cannot be watched, in seconds.
+# How often the folder is read though no change of it was reported, in seconds.
 _AGAIN_S = 10.0
 
 
@@ -255,27 +254,18 @@ class Library:
     async def changes(self) -> AsyncIterator[Changes]:
         """Watch the folder, and give what becomes different, until cancelled.
 
-        Where the system cannot watch it, as other programs watch all that it can, it is read again
-        every `_AGAIN_S`.
+        Every `_AGAIN_S` it is read even if the system reports no change: it reports none in a
+        folder that has taken the place of the watched one, behind links, and on network drives,
+        and cannot watch at all where other programs watch all that it can.
         """
         stopped = threading.Event()
         # In a thread of asyncio's: that of `awatch` would load anyio's backend, 1.4 MB, for this.
-        bursts = watch(
-            self._folder.path,
-            debounce=_DEBOUNCE_MS,
-            recursive=False,
-            rust_timeout=_NO_TIMEOUT,
-            stop_event=stopped,
-            watch_filter=lambda _, path: is_workflow(Path(path)),
-        )
+        bursts = _bursts(self._folder, stopped)
         try:
-            while await asyncio.to_thread(_next_of, bursts, self._folder.path):
+            while await asyncio.to_thread(next, bursts, None):
                 yield await self.reload()
         finally:
             stopped.set()
-        while True:
-            await asyncio.sleep(_AGAIN_S)
-            yield await self.reload()
 
     async def _change(
         self, reported: Mapping[str, ObjectInfo], gone: Collection[str] = ()
@@ -364,13 +354,31 @@ class Library:
             log.warning("cannot store the nodes of ComfyUI %s: %s", comfyui, error)
 
 
-def _next_of(bursts: Iterator[object], folder: Path) -> object:
-    """Wait for a change; returns None if it cannot be waited for."""
-    try:
-        return next(bursts, None)
-    except (OSError, RuntimeError) as error:  # the latter is the library's own
-        log.warning("cannot watch %s, it is read every %g s: %s", folder, _AGAIN_S, error)
-        return None
+def _bursts(folder: WorkflowFolder, stopped: threading.Event) -> Iterator[bool]:
+    """Yield True whenever something in a folder may have changed, until `stopped`. Blocks."""
+    faults: set[str] = set()
+    while not stopped.is_set():
+        place = folder.place()
+        try:
+            for _ in watch(
+                folder.path,
+                debounce=_DEBOUNCE_MS,
+                recursive=False,
+                rust_timeout=int(_AGAIN_S * 1000),
+                yield_on_timeout=True,
+                stop_event=stopped,
+                watch_filter=lambda _, path: is_workflow(Path(path)),
+            ):
+                yield True
+                if folder.place() != place:
+                    break
+        except (OSError, RuntimeError) as error:  # the latter is the library's own
+            if str(error) not in faults:
+                faults.add(str(error))
+                why = folder.path, _AGAIN_S, error
+                log.warning("cannot watch %s, it is read every %g s: %s", *why)
+            stopped.wait(_AGAIN_S)
+            yield True
 
 
 def _bytes_of(file: Path) -> bytes:

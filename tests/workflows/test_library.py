@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
+from watchfiles import watch
 
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
 from bridge.contract.topics import is_id
 from bridge.workflows import definition, folder, library, source
 from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
 from bridge.workflows.source import title_of
+from tests.support.patience import PATIENCE_S
 from tests.workflows import test_embedded
 from tests.workflows.graphs import INFO, NAMED, PLAIN
 
@@ -407,6 +409,54 @@ async def test_changes_are_noticed_within_two_seconds(shelf: Shelf) -> None:
 async def _changes(library: Library) -> AsyncGenerator[Changes, None]:
     async for each in library.changes():
         yield each
+
+
+async def test_a_folder_in_the_place_of_another_one_is_read_and_watched(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[object] = []
+
+    def noted(*paths: Path, **options: Any) -> object:
+        begun.append(paths)
+        return watch(*paths, **options)
+
+    monkeypatch.setattr(library, "watch", noted)
+    monkeypatch.setattr(library, "_AGAIN_S", 0.2)
+    shelf.put("demo.json", PLAIN)
+    await shelf.library.open()
+    async with aclosing(_changes(shelf.library)) as changes, asyncio.timeout(PATIENCE_S):
+        await anext(changes)  # it is watched now
+        shelf.folder.rename(tmp_path / "old")
+        shelf.folder.mkdir()
+        shelf.put("new.json", PLAIN)
+        found = [await anext(changes)]
+        while not found[-1].updated:
+            found.append(await anext(changes))
+        assert {name for each in found for name in each.gone} == {"demo"}
+        assert [each.name for each in found[-1].updated] == ["new"]
+        await anext(changes)
+        await anext(changes)
+    assert len(begun) == 2
+
+
+async def test_what_kubernetes_puts_in_the_place_of_files_is_read(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "_AGAIN_S", 0.2)
+    for version, content in (("one", PLAIN), ("two", NAMED)):
+        (shelf.folder / f"..{version}").mkdir()
+        (shelf.folder / f"..{version}" / "demo.json").write_text(json.dumps(content))
+    (shelf.folder / "..data").symlink_to("..one")
+    (shelf.folder / "demo.json").symlink_to("..data/demo.json")
+    await shelf.library.open()
+    before = shelf.library.get("demo").version
+    async with aclosing(_changes(shelf.library)) as changes, asyncio.timeout(PATIENCE_S):
+        await anext(changes)
+        (shelf.folder / "..data_tmp").symlink_to("..two")
+        (shelf.folder / "..data_tmp").rename(shelf.folder / "..data")
+        while not (await anext(changes)).updated:
+            pass
+    assert shelf.library.get("demo").version != before
 
 
 @pytest.mark.parametrize("refusal", [OSError("watch limit reached"), RuntimeError("too many")])
