@@ -324,10 +324,10 @@ class ComfyClient:
     async def hello(self) -> Hello | None:
         """Return our nodes' greeting; None if this ComfyUI does not have them."""
         try:
-            body = await self._get("/comfy2mqtt/hello", limit=_MIB)
-        except NotFound:
+            return _hello.decode(await self._get("/comfy2mqtt/hello", limit=_MIB))
+        except (NotFound, ReplyTooLarge, *UNREADABLE):
+            # Many a proxy answers with a page of its own, and 200, where ComfyUI has none.
             return None
-        return self._decoded(_hello.decode, body, "GET /comfy2mqtt/hello")
 
     async def has_media(self, sha256: str) -> bool:
         """Return whether our image input node holds the bytes with this SHA-256 (hex)."""

@@ -217,9 +217,15 @@ async def test_a_body_that_is_none_is_told(body: bytes | str) -> None:
         with pytest.raises(UnexpectedAnswer):
             await client.queue()
         with pytest.raises(UnexpectedAnswer):
-            await client.hello()
-        with pytest.raises(UnexpectedAnswer):
             await client.held_outputs("p")
+
+
+@pytest.mark.parametrize(
+    "page", ["", "<html>", '{"detail": "Not Found"}', b"\xff", "[" * 5000, "x" * 2**21]
+)
+async def test_a_proxys_page_in_the_place_of_a_greeting_is_none(page: bytes | str) -> None:
+    async with answering(saying(page)) as client:
+        assert await client.hello() is None
 
 
 async def test_a_comfyui_without_our_nodes_has_no_greeting() -> None:
