@@ -15,7 +15,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -25,7 +24,7 @@ from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Don
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
-from bridge.adapters.homeassistant.job_updates import CLIENT, GroupJobs
+from bridge.adapters.homeassistant.job_updates import CLIENT, GroupJobs, read_result
 from bridge.adapters.homeassistant.releases import is_updated
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
@@ -280,8 +279,8 @@ class HomeAssistant(Extension):
 
     def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
         """Show how a job ended, and its image."""
-        if key.client == CLIENT:
-            ended = msgspec.json.decode(result, type=Result)
+        ended = read_result(result) if key.client == CLIENT else None
+        if ended is not None:
             error = or_none(ended.error)
             self._states[ended.workflow].ended(
                 ended.job_id, ended.state, None if error is None else error.message

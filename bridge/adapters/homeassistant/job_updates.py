@@ -7,6 +7,7 @@ that moves from bridge to bridge: what nobody has taken yet waits at the broker.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable
 
@@ -25,6 +26,8 @@ from bridge.jobs.journal import Journal, Record
 from bridge.jobs.listener import Listener
 from bridge.jobs.queue import Key
 
+log = logging.getLogger(__name__)
+
 CLIENT = "homeassistant"
 # Of so many ended jobs it is remembered that they were shown.
 _SHOWN = 1000
@@ -41,6 +44,7 @@ class JobUpdate(Struct, frozen=True, omit_defaults=True):
 
 
 _decode = msgspec.json.Decoder(JobUpdate).decode
+_decode_result = msgspec.json.Decoder(Result).decode
 
 
 def read_job_update(payload: bytes) -> JobUpdate | None:
@@ -48,6 +52,15 @@ def read_job_update(payload: bytes) -> JobUpdate | None:
     try:
         return _decode(payload)
     except UNREADABLE:
+        return None
+
+
+def read_result(encoded: bytes | None) -> Result | None:
+    """Read a job's result; None where the journal has none, or what it has cannot be read."""
+    try:
+        return None if encoded is None else _decode_result(encoded)
+    except UNREADABLE as error:
+        log.warning("a result in the journal cannot be read, it is not shown: %s", error)
         return None
 
 
@@ -80,9 +93,9 @@ class JobUpdatePublisher:
 
     def result(self, key: Key, _envelope: Envelope, result: bytes) -> None:
         """Publish that a job has ended."""
-        if key.client == CLIENT:
-            workflow = msgspec.json.decode(result, type=Result).workflow
-            self._publish(key, workflow, JobUpdate(ended=True))
+        found = read_result(result) if key.client == CLIENT else None
+        if found is not None:
+            self._publish(key, found.workflow, JobUpdate(ended=True))
 
     def _publish(self, key: Key, workflow: str, update: JobUpdate) -> None:
         if key.client == CLIENT:
@@ -220,8 +233,7 @@ class GroupJobs:
 
     def _note_end(self, record: Record) -> Result | None:
         """Take a job's outcome; returns its result, None if that is kept no longer."""
-        job, encoded = record.job, record.result
-        result = None if encoded is None else msgspec.json.decode(encoded, type=Result)
+        job, result = record.job, read_result(record.result)
         error = None if result is None else or_none(result.error)
         message = None if error is None else error.message
         self._states[job.workflow].ended(job.key.job_id, job.state, message)

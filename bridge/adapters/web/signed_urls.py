@@ -168,7 +168,10 @@ class SignedUrls:
                 # The client's requests are counted, these too: a long film takes its time.
                 await asyncio.sleep(min(wait_s, _LONGEST_WAIT_S))
                 continue
-            part = msgspec.json.decode(reply.data, type=Part)
+            try:
+                part = msgspec.json.decode(reply.data, type=Part)
+            except UNREADABLE:
+                raise NotGiven(BridgeError("the bridge's answer is unreadable").wire()) from None
             data = next((each.data for each in came if each.offset == offset), b"")
             if len(data) == part.count:
                 return part, data

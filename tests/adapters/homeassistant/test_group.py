@@ -23,6 +23,7 @@ from bridge.mqtt import Incoming
 from tests.adapters.homeassistant.definitions import STEPS, definition
 from tests.adapters.homeassistant.test_adapter import Broker, Transcoder, job, result
 from tests.jobs.drafts import draft
+from tests.jobs.test_damaged_rows import DEEP, damage
 
 TREE = "comfy2mqtt/homeassistant/demo"
 
@@ -196,6 +197,24 @@ async def test_of_jobs_that_ended_meanwhile_nothing_is_kept_by_who_takes_over_ag
     await leader.made.connected(cast("Any", None))
     assert (shown(broker, "state"), shown(broker, "queue")) == (b"succeeded", b"0")
     assert len(leader.made._group_jobs._updates) == 0
+
+
+@pytest.mark.parametrize("value", [b"{", DEEP, b'{"state": "by pigeon"}', b"\xff"])
+async def test_a_result_whose_row_is_damaged_is_not_shown_and_the_others_are(
+    two: tuple[Bridge, Bridge], journal: Journal, broker: Broker, tmp_path: Path, value: bytes
+) -> None:
+    leader, other = two
+    for job_id in ("j1", "j2"):
+        await accepted(journal, job_id)
+    encoded = [await finished(journal, job_id) for job_id in ("j1", "j2")]
+    damage(tmp_path, "result", value, "j1")
+    await leader.made.connected(cast("Any", None))
+    assert (shown(broker, "state"), shown(broker, "queue")) == (b"succeeded", b"0")
+    other.publisher.result(Key(CLIENT, "j1"), job().envelope, value)
+    leader.made.result(Key(CLIENT, "j1"), job().envelope, value)
+    other.publisher.result(Key(CLIENT, "j2"), job().envelope, encoded[1])
+    await leader.hear(broker)
+    assert done(broker) == ["j2"]
 
 
 def test_updates_come_by_the_connection_that_takes_requests(tmp_path: Path) -> None:

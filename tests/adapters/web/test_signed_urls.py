@@ -22,6 +22,10 @@ from tests.adapters.web.conftest import LINK_KEY
 
 DATA = bytes(range(256)) * 4
 PART = 300
+UNREADABLE_PARTS = {
+    "other fields": b"{}",
+    "deep": b'{"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+}
 
 
 class Bridge:
@@ -48,6 +52,8 @@ class Bridge:
             return self._answer(asked, lambda _: None)
         if what == "garbage":
             return Reply("error", error=Raw(b"[]"))
+        if what in UNREADABLE_PARTS:
+            return Reply("ok", data=Raw(UNREADABLE_PARTS[what]))
         if what is not None:
             details = {"retry_after_s": 0.0} if what == "quota_exceeded" else {}
             error = {"code": what, "message": what, "details": details}
@@ -129,6 +135,7 @@ async def test_if_range_gives_all_if_the_output_is_another() -> None:
         (["expired"], 410, None),
         (["execution_error"], 502, None),
         (["garbage"], 502, None),
+        *(([unreadable], 502, None) for unreadable in UNREADABLE_PARTS),
     ],
 )
 async def test_what_the_bridge_does_not_give_is_a_status(
