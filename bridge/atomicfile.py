@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, and are on the disk when a call returns.
+"""Files that are replaced whole or not at all, and are on the disk when a call returns; sweeps.
 
 All of this blocks: use it in a thread.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -48,6 +48,23 @@ def write_file(
     """Write all of a file's bytes; as `replacing` otherwise."""
     with replacing(path, mode=mode, overwrite=overwrite) as file:
         file.write(data)
+
+
+def for_each(paths: Iterable[Path], work: Callable[[Path], None]) -> None:
+    """Do `work` at each path, also after one at which it fails; one that is gone is no failure.
+
+    Raises the first OSError once all are done.
+    """
+    failures: list[OSError] = []
+    for path in paths:
+        try:
+            work(path)
+        except FileNotFoundError:
+            continue
+        except OSError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def try_folder(folder: Path) -> None:

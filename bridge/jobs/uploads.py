@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from bridge.aio import sha256_of
+from bridge.atomicfile import for_each
 from bridge.contract.errors import Busy, Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload, UploadReport, or_none
 from bridge.contract.reading import UNREADABLE
@@ -139,15 +140,16 @@ class Uploads:
 
     def sweep(self, now: float) -> None:
         """Delete what was begun and not continued; blocks."""
-        if not self._folder.is_dir():
-            return
-        for path in self._folder.iterdir():
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < now - self._rules.keep_s:
-                    path.unlink()
-                    if self._unfinished is not None and path.suffix == _BEGUN:
-                        client, upload, _ = path.name.split(".")
-                        self._unfinished.remove(client, upload)
+
+        def drop_old(path: Path) -> None:
+            if path.stat().st_mtime < now - self._rules.keep_s:
+                path.unlink()
+                if self._unfinished is not None and path.suffix == _BEGUN:
+                    client, _, upload = path.stem.partition(".")
+                    self._unfinished.remove(client, upload)
+
+        if self._folder.is_dir():
+            for_each(self._folder.iterdir(), drop_old)
 
     async def _known(self) -> UnfinishedUploads:
         """Return what is begun; the folder is read once."""

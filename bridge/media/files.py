@@ -15,7 +15,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol
 
-from bridge.atomicfile import write_file
+from bridge.atomicfile import for_each, write_file
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ class Folder:
     def open(self) -> None:
         """Make the folder, and clear what a crash left half written."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for half in self._folder.glob("*.part-*"):
-            half.unlink(missing_ok=True)
+        with suppress(OSError):  # what cannot be deleted harms nobody
+            for_each(self._folder.glob("*.part-*"), Path.unlink)
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
         """Write a blob, durable when this returns.
@@ -165,13 +165,14 @@ class Folder:
         os.utime(self._folder)
         before = self._folder.stat().st_mtime - older_than_s
 
+        def drop_old(path: Path) -> None:
+            with self._renewing:
+                if path.stat().st_mtime < before:
+                    path.unlink()
+
         def sweep(keep: Collection[str]) -> None:
-            for path in self._folder.iterdir():
-                if path.name in keep:
-                    continue
-                with self._renewing, suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
-                        path.unlink()
+            found = self._folder.iterdir()
+            for_each((path for path in found if path.name not in keep), drop_old)
 
         return sweep
 
@@ -229,8 +230,10 @@ class Successor:
         new, old = self._new.sweeper(older_than_s), self._old.sweeper(older_than_s)
 
         def sweep(keep: Collection[str]) -> None:
-            old(keep)
-            new(keep)
+            try:
+                old(keep)
+            finally:
+                new(keep)
 
         return sweep
 

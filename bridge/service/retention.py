@@ -67,28 +67,25 @@ class Retention:
         """Delete every `INTERVAL_S`, until cancelled; wait while disk or database is away."""
         self._note_jump(self._journal.jumped_s)
         while True:
-            try:
-                await self.sweep()
-            except (DatabaseError, OSError) as error:
-                # A disk that deletes nothing is no reason to serve nobody.
-                log.warning("cannot delete expired data: %s", error)
+            await self.sweep()
             await asyncio.sleep(INTERVAL_S)
 
     async def sweep(self) -> None:
-        """Delete once what is kept no longer. Raises DatabaseError, OSError."""
+        """Delete once what is kept no longer; a sweep that fails is logged, and ends no other."""
         self._note_jump(self._journal.clock.look())
-        if self._ours():
-            await self._journal.note_time()
-            await self._sweep(self._journal.clock.now())
-        if self._since_jump_s() > self._config.keep_uploads_s:
-            await asyncio.to_thread(self._uploads.sweep, time.time())
-        if self._since_jump_s() > _ATTEMPT_AGE_S:
-            before = time.time() - _ATTEMPT_AGE_S
-            for folder in self._attempts:
-                await asyncio.to_thread(sweep_attempts, folder, self._prompts(), before)
+        sweeps = (self._sweep_journal, self._sweep_blobs, self._sweep_uploads, self._sweep_attempts)
+        for each in sweeps:
+            try:
+                await each()
+            except (DatabaseError, OSError) as error:
+                # A disk that deletes nothing is no reason to serve nobody.
+                log.warning("cannot delete expired data: %s", error)
 
-    async def _sweep(self, now: float) -> None:
-        config = self._config
+    async def _sweep_journal(self) -> None:
+        if not self._ours():
+            return
+        config, now = self._config, self._journal.clock.now()
+        await self._journal.note_time()
         await self._journal.sweep(
             now=now,
             results_before=now - config.keep_results_s,
@@ -96,9 +93,21 @@ class Retention:
             max_outputs=config.max_outputs,
             max_outputs_of=lambda client: self._permissions.of(client).max_outputs,
         )
-        if self._since_jump_s() > _AGE_S:
+
+    async def _sweep_blobs(self) -> None:
+        if self._ours() and self._since_jump_s() > _AGE_S:
             sweep = await asyncio.to_thread(self._files.sweeper, _AGE_S)
             await asyncio.to_thread(sweep, await self._journal.files())
+
+    async def _sweep_uploads(self) -> None:
+        if self._since_jump_s() > self._config.keep_uploads_s:
+            await asyncio.to_thread(self._uploads.sweep, time.time())
+
+    async def _sweep_attempts(self) -> None:
+        if self._since_jump_s() > _ATTEMPT_AGE_S:
+            before = time.time() - _ATTEMPT_AGE_S
+            for folder in self._attempts:
+                await asyncio.to_thread(sweep_attempts, folder, self._prompts(), before)
 
     def _since_jump_s(self) -> float:
         return self._journal.clock.now() - self._jumped_at

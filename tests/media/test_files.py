@@ -44,6 +44,22 @@ def test_what_nobody_needs_is_swept_unless_it_is_new(files: Folder, tmp_path: Pa
         files.read(SHA)
 
 
+def test_what_cannot_be_deleted_keeps_nothing_else_from_it(files: Folder, tmp_path: Path) -> None:
+    blobs = tmp_path / "blobs"
+    names = [f"{number:064}" for number in range(20)]
+    for name in names[:10]:
+        (blobs / name).mkdir()  # a folder cannot be deleted as a file is
+    for name in names[10:]:
+        (blobs / name).write_bytes(b"old")
+    (blobs / f"{SHA}.part-stuck").mkdir()
+    (blobs / f"{SHA}.part-left").write_bytes(b"half")
+    files.open()
+    assert not (blobs / f"{SHA}.part-left").exists()
+    with pytest.raises(OSError, match=r"directory|permitted"):
+        Successor(files, files).sweeper(older_than_s=-60)(set())
+    assert {each.name for each in blobs.iterdir()} == {*names[:10], f"{SHA}.part-stuck"}
+
+
 def test_what_is_put_again_while_it_is_swept_is_there_afterwards(
     files: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

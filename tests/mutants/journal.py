@@ -113,10 +113,18 @@ JOURNAL: tuple[Mutant, ...] = (
     Mutant(
         name="files-swept-after-a-jump",
         file="bridge/service/retention.py",
-        old="        if self._since_jump_s() > _AGE_S:\n",
-        new="        if True:\n",
+        old="        if self._ours() and self._since_jump_s() > _AGE_S:\n",
+        new="        if self._ours():\n",
         guarantee="a wall clock that is set deletes no bytes that a result is about to need",
         tests=("tests/service/test_retention.py",),
+    ),
+    Mutant(
+        name="sweep-ends-at-what-cannot-be-deleted",
+        file="bridge/atomicfile.py",
+        old="            failures.append(failure)\n",
+        new="            raise\n",
+        guarantee="a file that cannot be deleted keeps no other from being deleted",
+        tests=("tests/media/test_files.py",),
     ),
     Mutant(
         name="stopped-at-its-deadline-is-cancelled",

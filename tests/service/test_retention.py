@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,19 +47,31 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
     journal, files = Journal(tmp_path / "journal.db"), Folder(tmp_path / "blobs")
     await journal.open()
     files.open()
+    uploads = Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0))
     sweeping = Retention(
         cast("Any", Keep()),
         permissions=Permissions({}),
         journal=journal,
         files=files,
-        uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
+        uploads=uploads,
         ours=lambda: True,
+        attempts=[tmp_path / "attempts"],
     )
     caplog.set_level(logging.WARNING)
+    left = tmp_path / "attempts" / str(uuid.uuid4())
+    left.mkdir(parents=True)
+    os.utime(left, (1, 1))
+    strange = tmp_path / "uploads" / "a.b.c.begun"
+    strange.parent.mkdir(exist_ok=True)
+    strange.touch()
+    os.utime(strange, (1, 1))
+    await uploads.begin("alice", "photo", BeginUpload(size=1, sha256="c" * 64))
     running = asyncio.create_task(sweeping.run())
     async with asyncio.timeout(PATIENCE_S):
-        while "cannot delete expired data" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it
+        while left.exists():  # noqa: ASYNC110 - nobody is told of it
             await asyncio.sleep(0.01)
+    assert "cannot delete expired data" in caplog.text
+    assert not strange.exists()
     assert not running.done()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -85,7 +98,7 @@ async def test_a_file_that_was_just_written_is_not_swept_though_no_row_needs_it_
         uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
         ours=lambda: True,
     )
-    await sweeping._sweep(time.time())
+    await sweeping._sweep_blobs()
     assert {each.name for each in (tmp_path / "blobs").rglob("*") if each.is_file()} == {fresh}
     await journal.close()
 
