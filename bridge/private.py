@@ -21,7 +21,7 @@ _NAMED = 3
 
 
 def from_now_on() -> None:
-    """Have this process, and what it starts, make files and folders for its user alone."""
+    """Set the umask: this process and its children make files and folders for their user alone."""
     os.umask(_OTHERS)
 
 

@@ -192,7 +192,7 @@ class Agents:
 
 
 async def _cancel(job: Job) -> None:
-    """Have a job cancelled whose agent does not want it any more."""
+    """Cancel a job whose agent does not want it any more."""
     with anyio.move_on_after(CANCEL_S, shield=True):
         try:
             await job.cancel()

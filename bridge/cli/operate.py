@@ -53,7 +53,7 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
 
 
 async def update(settings: Config, fields: Mapping[str, str], *, look: bool, as_json: bool) -> int:
-    """Have another release of ComfyUI installed, or only looked for. Raises as `give`."""
+    """Install another release of ComfyUI, or only look for one. Raises as `give`."""
     command = {**fields, "install": not look}
     status = await give(settings, "comfyui/update", command, as_json=as_json)
     begun = "it looks now" if look else "it is installed now"

@@ -308,7 +308,7 @@ def read_inputs(inputs: tuple[str, ...], definition: Definition) -> dict[str, An
 
 
 def _cancel_on_interrupt(job: Job | Set) -> asyncio.Event:
-    """Let Ctrl-C cancel the job or set, and a second one end at once."""
+    """Handle Ctrl-C: the first one cancels the job or set, the second ends the command at once."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[Any]] = set()

@@ -117,7 +117,7 @@ def _run(serving: Coroutine[Any, Any, None], *reasons: type[Exception]) -> str |
 
 
 def give_back_large_blocks() -> None:
-    """Have glibc return the memory of large messages to the system as soon as they are freed.
+    """Make glibc return the memory of large messages to the system as soon as they are freed.
 
     It does so by itself only until one of that size was freed: then it keeps as much. Not by its
     environment variable, which a ComfyUI would inherit. Other C libraries have no such call.

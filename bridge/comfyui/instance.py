@@ -424,7 +424,7 @@ class Instance:
             self._session.lose(text, died=True, alone=False)
 
     def _abandon(self, failure: StartFailure, text: str) -> None:
-        """Give up a ComfyUI that answers no more: end its process if it is supervised."""
+        """Handle a ComfyUI that answers no more: its process is ended if it is supervised."""
         if self.supervised:
             if self._useless is not None and not self._useless.done():
                 self._useless.set_exception(StartFailed(failure, text))

@@ -214,7 +214,7 @@ class Manager:
         return now
 
     def use(self, made: Version) -> Current:
-        """Have a version that was built used from now on.
+        """Make a version that was built the one that is used from now on.
 
         Removes all others but the one before it, and those that bridges run from.
         """

@@ -201,7 +201,7 @@ class Updates:
 
 
 def _restart(instance: Instance, config: SuperviseConfig) -> bool:
-    """Have it run from these settings; False if the operator has stopped it: that stays so."""
+    """Restart it with these settings; False if the operator has stopped it: it stays stopped."""
     instance.use(config)
     if not policy.runs(instance.state):
         return False

@@ -128,7 +128,7 @@ class RequestGpu(OfGpu, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class ReleaseGpu(OfGpu, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Give a GPU back, or wait for it no longer."""
+    """Release a GPU, or withdraw the request for it."""
 
 
 class CheckHealth(Ask, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -38,7 +38,7 @@ class ReleaseHook(Struct, frozen=True):
 
 
 class Leave(Struct, frozen=True):
-    """Have the ComfyUIs on a GPU end what they run and free their memory.
+    """The ComfyUIs on a GPU are to end what they run and to free their memory.
 
     Without `finish` what runs goes back to the queue.
     """
@@ -60,7 +60,7 @@ class FreeMemory(Struct, frozen=True):
 
 
 class Hold(Struct, frozen=True):
-    """Give a ComfyUI no jobs, for a reason; None: give it jobs."""
+    """A ComfyUI is to get no jobs, for a reason; None: it gets jobs again."""
 
     instance: str
     reason: str | None

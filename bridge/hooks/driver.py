@@ -194,9 +194,9 @@ class Hooks(Extension):
                         await self._woken.wait()
 
     async def stop(self) -> None:
-        """Give back what is the bridge's to give back; what is left the next start gives back.
+        """Give the GPUs that the bridge uses back; the next start gives back those that are left.
 
-        Machines are not put to sleep: who starts the bridge again would have to wake them.
+        Machines are not put to sleep: at the bridge's next start they would have to be woken.
         """
         if not self._coordinator.seen:
             return

@@ -221,7 +221,7 @@ class _LlamaModels(Struct):
 
 
 async def unload_ollama(url: str) -> None:
-    """Have Ollama unload its models, and wait until it has. Raises CallFailed."""
+    """Unload Ollama's models; returns when they are unloaded. Raises CallFailed."""
 
     async def unload(model: str) -> None:
         await calls.ask("POST", f"{url}/api/generate", json={"model": model, "keep_alive": 0})
@@ -230,7 +230,7 @@ async def unload_ollama(url: str) -> None:
 
 
 async def unload_llama_cpp(url: str) -> None:
-    """Have llama.cpp's server (its router) unload its models, and wait. Raises CallFailed."""
+    """Unload the models of llama.cpp's router; returns when they are. Raises CallFailed."""
 
     async def unload(model: str) -> None:
         await calls.ask("POST", f"{url}/models/unload", json={"model": model})
@@ -270,14 +270,14 @@ async def _loaded_by_llama_cpp(url: str) -> set[str]:
 
 
 async def put_vllm_to_sleep(url: str) -> None:
-    """Have vLLM leave the GPU's memory, and wait until it has. Raises CallFailed."""
+    """Put vLLM to sleep; returns when it has freed the GPU's memory. Raises CallFailed."""
     await calls.ask("POST", f"{url}/sleep?level=1")
     while not await _vllm_sleeps(url):  # noqa: ASYNC110 - it is vLLM that is asked
         await asyncio.sleep(_LOOK_AGAIN_S)
 
 
 async def wake_vllm(url: str) -> None:
-    """Have vLLM use the GPU again. Raises CallFailed."""
+    """Wake vLLM, which loads its model into the GPU's memory again. Raises CallFailed."""
     await calls.ask("POST", f"{url}/wake_up")
 
 

@@ -293,7 +293,7 @@ async def linked(
 
 
 async def keep(files: Files, outputs: Sequence[CollectedOutput]) -> list[KeptOutput]:
-    """Have outputs on disk, those that are not to be rows of the journal."""
+    """Write the outputs that are too large for rows of the journal to disk."""
     kept = []
     for output in outputs:
         small = output.info.size <= INLINE_LIMIT

@@ -318,7 +318,7 @@ class Runner:
         return lambda: self._tasks.handle(events.WriteFailed(key))
 
     def _clean_up(self, concluded: _Concluded | None) -> None:
-        """Let ComfyUI drop a prompt's data, now that its outcome is on disk."""
+        """Remove a prompt's data from ComfyUI, now that its outcome is on disk."""
         if concluded is not None:
             folder = f"{FOLDER}/{concluded.prompt_id}" if concluded.saved_files else None
             instance = self._instances.get(concluded.instance)

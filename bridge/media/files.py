@@ -295,7 +295,7 @@ async def read_kept(
 
 
 async def put_large(files: Files, media: Mapping[str, bytes]) -> None:
-    """Have those bytes in the store, by SHA-256, that are too many for a row; before their row."""
+    """Store the bytes that are too many for a row, by SHA-256; before their row is written."""
     for sha256, data in media.items():
         if len(data) > INLINE_LIMIT:
             await asyncio.to_thread(files.put, sha256, data)

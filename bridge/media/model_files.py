@@ -224,7 +224,7 @@ def _put_in_place(source: ModelSource, part: Path, target: Path, expected: _Expe
 
 
 def _move(part: Path, target: Path) -> None:
-    """Give a file its name, never over one that came meanwhile."""
+    """Move a file to its name, never over one that was put there meanwhile."""
     try:
         os.link(part, target)
     except FileExistsError:

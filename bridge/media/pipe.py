@@ -58,7 +58,7 @@ class Compose(Struct, frozen=True, tag=True):
 
 
 class Measure(Struct, frozen=True, tag=True):
-    """Tell what media of `size` bytes unpack to; `seconds` as of a Transcode."""
+    """Measure what media of `size` bytes unpack to; `seconds` as of a Transcode."""
 
     size: int
     seconds: int

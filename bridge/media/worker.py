@@ -131,7 +131,7 @@ def _give_up_rights() -> None:
 
 
 def _limit_time(seconds: int) -> None:
-    """Let the kernel end this process at its time limit, even without a bridge to end it."""
+    """Set the time limit at which the kernel ends this process, even without a bridge to end it."""
     if resource is None:
         return
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -346,7 +346,7 @@ class BrokerLink:
             self._tick_timer = self._loop.call_later(_TICK_S, self._turn, self._tick)
 
     def _keep_alive(self) -> None:
-        """Let paho ping when it is time, and give up when no answer comes."""
+        """Send paho's PINGREQ when it is due, and close the connection when no PINGRESP comes."""
         # paho would give up when a ping is not answered within the keep-alive, though on a slow
         # line it may still wait behind a large packet here, or its answer behind one at the broker:
         # as long as such a packet moves, the other side is alive. So paho's pings are answered

@@ -128,7 +128,7 @@ class _Turns:
             raise
 
     def give(self) -> None:
-        """Give the turn to the next client that waits."""
+        """Let the next waiting client in."""
         while self._waiting:
             client, turns = self._waiting.popitem(last=False)
             turn = turns.popleft()

@@ -131,13 +131,13 @@ class Guard:
         return path == OPEN or self._sessions.knows(self._session_of(headers))
 
     async def new_link(self, request: web.Request) -> web.Response:
-        """Give the path of a new link. A browser that was let in cannot let in another."""
+        """Answer with the path of a new link. A browser that was let in cannot let in another."""
         if SECRET_HEADER not in request.headers:
             return _refusal()
         return web.json_response({"path": f"{OPEN}?link={self._links.draw()}", "lasts_s": LINK_S})
 
     async def open(self, request: web.Request) -> web.Response:
-        """Let a browser in that comes with a link."""
+        """Set the cookie of a browser that comes with a link."""
         if not self._links.spend(request.query.get("link", "")):
             return _refusal()
         response = web.Response(text=_WELCOME, content_type="text/html")

@@ -78,7 +78,7 @@ class Routes:
         table.post("/comfy2mqtt/uploads/remove")(self._guard(self.remove_uploads))
 
     async def hello(self, _request: web.Request) -> web.Response:
-        """Say who is here. The pid ties the answer to the process that the bridge started."""
+        """Answer with our version and the process id, which proves that the bridge started it."""
         return web.json_response(
             {
                 "protocol": PROTOCOL,
@@ -120,7 +120,7 @@ class Routes:
         return web.Response(status=201)
 
     async def head_media(self, request: web.Request) -> web.Response:
-        """Say whether media is held."""
+        """Answer whether media is held."""
         held = self.media.holds(request.match_info["sha256"])
         return web.Response(status=200 if held else 404)
 
@@ -133,7 +133,7 @@ class Routes:
         return web.json_response([header.as_dict() for header in headers])
 
     async def get_output(self, request: web.Request) -> web.Response:
-        """Give the bytes of one output."""
+        """Answer with the bytes of one output."""
         path = request.match_info
         try:
             # A word where a number belongs names no output: 404, as any other stranger.

@@ -378,7 +378,7 @@ class _Room:
         self._bytes += size
 
     def give(self, size: int) -> None:
-        """Give back the room of a message of `size` bytes."""
+        """Release the room of a message of `size` bytes."""
         self._free.release()
         self._bytes -= size
         self._less.set()

@@ -181,7 +181,7 @@ class WebAdapter:
 
 
 def _allow_files(wanted: int) -> None:
-    """Let this process have so many open files: each connection is one, and 1,024 the default."""
+    """Raise this process's limit of open files: each connection is one, and 1,024 the default."""
     if sys.platform == "win32":
         return  # it has no such limit
     import resource  # noqa: PLC0415

@@ -437,7 +437,7 @@ class Broker:
 
 
 def _deliver(request: PendingRequest, part: PartOf) -> None:
-    """Give a request its part, and then the answer that came before it."""
+    """Hand a request its part, and then the answer that came before it."""
     if request.part is not None:
         request.part(part)
     if request.reply is not None:

@@ -79,7 +79,7 @@ class Handlers:
         app.router.add_get("/{name:[^/]*}", self._file)
 
     async def _log_in_first(self, request: web.Request) -> web.Response:
-        """Give a key for the token of the first login's link, a header: no form sends those."""
+        """Answer the token of the first login's link with a key. A header: no form sends one."""
         client = self._auth.client(request)
         if (refused := self._auth.refuse_guesser(client)) is not None:
             return refused

@@ -64,7 +64,7 @@ class SilentConnection(asyncio.Protocol):
         _enter(self._places, self, self._network, shared=shared)
 
     def data_received(self, data: bytes) -> None:
-        """Have a handler take over."""
+        """Pass the connection to a handler."""
         transport = self._transport
         if transport is None:
             return  # it was closed meanwhile

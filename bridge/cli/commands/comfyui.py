@@ -77,7 +77,7 @@ for _verb, _text in _ORDERS.items():
 def update(
     *, version: str | None, instance: str | None, look: bool, as_json: bool, settings: Config
 ) -> None:
-    """Have a running bridge install a VERSION of its ComfyUI, by default the newest release.
+    """Install a VERSION of a running bridge's ComfyUI, by default the newest release.
 
     The bridge needs the setting `comfyui_updates`, and a ComfyUI of `comfyui install`. Running jobs
     end first; if the new version does not start, the present one stays in use.

@@ -254,7 +254,7 @@ class Life:
     # -- jobs at a ComfyUI --
 
     def give(self, entry: Entry, member: Member) -> None:
-        """Give a job that was taken out of the queue to a ComfyUI."""
+        """Assign a job that was taken out of the queue to a ComfyUI."""
         self._book.estimates.left(entry.job.workflow)
         entry.instance = member.name
         entry.holds_place = True
@@ -314,7 +314,7 @@ class Life:
             self.do(effects.StopJob(entry.job.key))
 
     def give_back(self, entry: Entry) -> None:
-        """Give a job that has not begun back, as this bridge stops: another one starts it sooner.
+        """Send a job that has not begun back, as this bridge stops: another one starts it sooner.
 
         A bridge alone has it again at its next start.
         """

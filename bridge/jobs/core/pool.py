@@ -99,7 +99,7 @@ class Member:
         return self._jobs
 
     def rest(self, now: float) -> None:
-        """Give it nothing for a while: longer each time, until it has saved something."""
+        """Pause it: it gets no jobs, for longer each time, until it has saved something."""
         if self.rests_until == NEVER:
             self.rests_until = now + self._rest_s
             self._rest_s = min(2 * self._rest_s, REST_LONGEST_S)

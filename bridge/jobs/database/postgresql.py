@@ -363,7 +363,7 @@ class _Transaction:
         self.committed = True
 
     def notify(self, channel: str, text: str) -> None:
-        """Have a notice sent after the commit."""
+        """Send a notice after the commit."""
         self.notices.append((channel, text))
 
 

@@ -48,7 +48,7 @@ def passed_over(db: Statements, client: str, up_to: int, limit: int) -> list[Key
 
 
 def renumber(db: Statements, draws: Iterable[tuple[Key, Draw]], *, published: bool) -> None:
-    """Give results new numbers, one draw each; one that was acked meanwhile keeps its own."""
+    """Number results again, one number each; one that was acked meanwhile keeps its own."""
     for key, draw in draws:
         db.execute(queries.RENUMBER, (number(db, draw), 1 if published else 2, *key))
 

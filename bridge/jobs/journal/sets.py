@@ -302,7 +302,7 @@ class Sets:
         noted.add_done_callback(succeeded)
 
     async def hold(self, key: Key, outputs: Sequence[KeptOutput]) -> None:
-        """Have what a set has collected on disk, until it ends; `finish` keeps it from then on."""
+        """Store what a set has collected, until it ends; `finish` keeps it from then on."""
 
         def work(db: Transaction) -> None:
             record = _find(db, key)

@@ -240,7 +240,7 @@ class Writes(Base):
         return dict(await self._rows(queries.ESTIMATES)) | self._estimates
 
     def _estimate(self, workflow: str, run_s: float) -> None:
-        """Have an estimate noted, not at once: many jobs of one workflow share a write."""
+        """Schedule the write of an estimate: many jobs of one workflow share one."""
         if not self._estimates:
             asyncio.get_running_loop().call_later(NOTE_S, self._note_estimates)
         self._estimates[workflow] = run_s

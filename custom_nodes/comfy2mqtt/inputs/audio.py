@@ -26,13 +26,13 @@ class AudioInput:
         return refusal_of_one(audio)
 
     def check_lazy_status(self, *, audio: str, **inputs: object) -> list[str]:
-        """Have the example computed only where it is used."""
+        """Ask for the example only where it is used."""
         return wants_example(audio, inputs)
 
     def read(
         self, *, name: str, audio: str, example: Audio | None = None, **_about: str
     ) -> tuple[Audio]:
-        """Give the sound on. Raises MediaNotHeld, MediaUnreadable."""
+        """Return the sound. Raises MediaNotHeld, MediaUnreadable."""
         if audio:
             return (decode(held_bytes(audio)),)
         if example is None:

@@ -51,7 +51,7 @@ class FileInput:
         return temporary_files().removals(f"{file}{suffix}")
 
     def read(self, *, name: str, file: str, suffix: str = "", **_about: str) -> tuple[str]:
-        """Give the path on. Raises MediaNotHeld."""
+        """Return the path. Raises MediaNotHeld."""
         if not file:
             raise nothing_given(name, "file")
         return (str(temporary_files().put(file, suffix, held_bytes(file))),)

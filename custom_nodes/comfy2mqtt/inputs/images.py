@@ -35,13 +35,13 @@ class ImageInput:
         return refusal(split_hashes(image or ""))
 
     def check_lazy_status(self, *, image: str, **inputs: object) -> list[str]:
-        """Have the example computed only where it is used."""
+        """Ask for the example only where it is used."""
         return wants_example(image, inputs)
 
     def read(
         self, *, name: str, image: str, example: torch.Tensor | None = None, **_about: str
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Give the images and masks on. Raises MediaNotHeld, MediaUnreadable, ImagesDiffer."""
+        """Return the images and masks. Raises MediaNotHeld, MediaUnreadable, ImagesDiffer."""
         decoded = read_batch(name, image)
         if decoded is None:
             if example is None:
@@ -80,7 +80,7 @@ class MaskInput:
         return refusal(split_hashes(image or ""))
 
     def check_lazy_status(self, *, image: str, **inputs: object) -> list[str]:
-        """Have the example computed only where it is used."""
+        """Ask for the example only where it is used."""
         return wants_example(image, inputs)
 
     def read(
@@ -93,7 +93,7 @@ class MaskInput:
         example: torch.Tensor | None = None,
         **_about: str,
     ) -> tuple[torch.Tensor]:
-        """Give the masks on. Raises MediaNotHeld, MediaUnreadable, ImagesDiffer."""
+        """Return the masks. Raises MediaNotHeld, MediaUnreadable, ImagesDiffer."""
         decoded = read_batch(name, image)
         if decoded is None:
             if example is None:

@@ -62,7 +62,7 @@ class TextInput:
     def read(
         self, *, name: str, value: str, max_length: int | None = None, **_about: str
     ) -> tuple[str]:
-        """Give the text on. Raises ValueOutOfLimits."""
+        """Return the text. Raises ValueOutOfLimits."""
         if max_length is not None and len(value) > max_length:
             raise ValueOutOfLimits(
                 name, f"a text of {len(value)} characters", f"longer than the {max_length} allowed"
@@ -99,7 +99,7 @@ class IntegerInput:
         maximum: int = INTEGER_MAX,
         **_about: object,
     ) -> tuple[int]:
-        """Give the number on. Raises ValueOutOfLimits."""
+        """Return the number. Raises ValueOutOfLimits."""
         check_limits(name, value, minimum, maximum)
         return (value,)
 
@@ -133,7 +133,7 @@ class FloatInput:
         maximum: float = FLOAT_MAX,
         **_about: object,
     ) -> tuple[float]:
-        """Give the number on. Raises ValueOutOfLimits."""
+        """Return the number. Raises ValueOutOfLimits."""
         # ComfyUI reads "nan" and "inf" as numbers, and no comparison finds NaN out.
         if not math.isfinite(value):
             raise ValueOutOfLimits(name, value, "not a finite number")
@@ -156,7 +156,7 @@ class BooleanInput:
         return value_inputs("switch", ("BOOLEAN", {"default": False, "tooltip": "The default."}))
 
     def read(self, *, value: bool, **_about: str) -> tuple[bool]:
-        """Give the value on."""
+        """Return the value."""
         return (value,)
 
 
@@ -203,7 +203,7 @@ class ChoiceInput:
         }
 
     def read(self, *, name: str, value: str, choices: str, **_about: str) -> tuple[str]:
-        """Give the word on. Raises ValueOutOfLimits."""
+        """Return the chosen word. Raises ValueOutOfLimits."""
         allowed = [line.strip() for line in choices.splitlines() if line.strip()]
         if allowed and value not in allowed:
             raise ValueOutOfLimits(name, f"'{value}'", f"none of {', '.join(allowed)}")
@@ -228,7 +228,7 @@ class SeedInput:
         )
 
     def read(self, *, name: str, value: int, **_about: str) -> tuple[int]:
-        """Give the seed on. Raises ValueOutOfLimits."""
+        """Return the seed. Raises ValueOutOfLimits."""
         check_limits(name, value, 0, INTEGER_MAX)
         return (value,)
 

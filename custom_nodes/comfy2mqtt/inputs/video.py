@@ -31,11 +31,11 @@ class VideoInput:
         return refusal_of_one(video)
 
     def check_lazy_status(self, *, video: str, **inputs: object) -> list[str]:
-        """Have the example computed only where it is used."""
+        """Ask for the example only where it is used."""
         return wants_example(video, inputs)
 
     def read(self, *, name: str, video: str, example: object = None, **_about: str) -> tuple[Any]:
-        """Give the film on. Raises MediaNotHeld, MediaUnreadable."""
+        """Return the film. Raises MediaNotHeld, MediaUnreadable."""
         if video:
             data = held_bytes(video)
             check(data, settings().unpacked_bytes)
