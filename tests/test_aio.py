@@ -116,7 +116,7 @@ async def test_a_change_that_concerns_nobody_wakes_nobody(value: Watched[str]) -
     assert not value._waiting
 
 
-async def test_one_who_waits_is_not_told_of_a_value_that_was_over_at_once(
+async def test_a_value_that_was_over_at_once_wakes_no_waiter(
     value: Watched[str],
 ) -> None:
     waiting = asyncio.create_task(value.until(lambda now: now == "b"))

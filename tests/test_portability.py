@@ -35,7 +35,7 @@ def test_it_is_imported_without_what_posix_alone_has(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-async def test_elsewhere_only_a_comfyui_that_runs_is_taken_and_that_is_said_in_a_sentence(
+async def test_elsewhere_only_a_comfyui_that_runs_is_taken_and_the_error_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(instances, "ON_LINUX", False)

@@ -96,7 +96,7 @@ async def test_after_its_time_the_last_error_is_raised() -> None:
     assert work.attempts == 1
 
 
-async def test_a_function_may_tell_which_errors_pass() -> None:
+async def test_a_function_may_decide_which_errors_pass() -> None:
     work = Flaky(2, OSError(11, "busy"))
     result = await retry(
         work, lambda error: isinstance(error, OSError) and error.errno == 11, backoff=at_once()

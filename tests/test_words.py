@@ -33,6 +33,11 @@ def test_docstrings_and_messages_are_text_and_names_are_not() -> None:
     assert [each.line for each in findings(strings(source))] == [6, 8]
 
 
+def test_strings_of_tests_are_data_and_their_docstrings_are_text() -> None:
+    source = '"""It is told."""\nx = "is told"  # told\n'
+    assert [each.line for each in findings(strings(source, docstrings=True))] == [1, 2]
+
+
 def test_comments_are_text_of_sources_scripts_and_styles() -> None:
     (found,) = findings(strings('told = "#told"  # it is told\nx = 1\n'))
     assert found.line == 1

@@ -45,7 +45,7 @@ async def backlog(port: int, parameters: str = "") -> Any:
 
 
 async def until(look: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool]) -> Any:
-    """Look again until it is as wanted: nobody is told when a figure changes."""
+    """Look again until it is as wanted: no event reports that a figure changed."""
     async with asyncio.timeout(PATIENCE_S):
         while not wanted(found := await look()):  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0.1)
@@ -66,7 +66,7 @@ async def test_the_figures_of_a_group_are_shown_by_one_bridge() -> None:
 
 
 @pytest.mark.broker
-async def test_a_bridge_tells_what_waits_and_for_how_many_seconds_of_work(
+async def test_a_bridge_reports_what_waits_and_its_seconds_of_work(
     detached: StartBridge, broker: Mosquitto
 ) -> None:
     port = free_port()

@@ -120,7 +120,7 @@ async def test_a_call_that_is_cancelled_cancels_its_job(bridge: InMemoryBridge) 
     bridge.held.add("demo")
     async with agent(bridge, **how(VERSIONS[0])) as found:
         calling = asyncio.create_task(found.call_tool("demo", {"prompt": "x"}))
-        while not bridge.submitted:  # noqa: ASYNC110 - nobody is told
+        while not bridge.submitted:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0)
         job_id = str(bridge.submitted[0].job_id)
         calling.cancel()

@@ -120,7 +120,7 @@ async def _report(
         stand.rounds = min(rounds, measurement.rounds)
         try:
             rows += await measurement.measure(stand)
-        except Exception as error:  # noqa: BLE001 - the others' figures are good all the same
+        except Exception as error:  # noqa: BLE001 - the others' figures are good nevertheless
             failed[measurement.name] = f"{type(error).__name__}: {error}".partition("\n")[0]
             traceback.print_exc()
         _tell(f"{measurement.name} took {time.monotonic() - began:.0f} s")

@@ -60,7 +60,7 @@ async def broadcasting(stand: Stand) -> AsyncIterator[Door]:
 
 
 class Readers:
-    """Connections that read and count; use as `async with Readers(door, 100) as readers`."""
+    """Connections that read and count; use as `async with Readers(served, 100) as readers`."""
 
     def __init__(self, served: Door, count: int) -> None:
         self._door = served
@@ -111,7 +111,7 @@ async def connected(served: Door) -> socket.socket:
     await _until(found, _SWITCHED)
     if served.key:
         message = f'{{"type":"register","key":"{served.key}"}}'.encode()
-        # Masked with zeros: a mask all the same.
+        # Masked with zeros: that is a mask, too.
         head = bytes((0x81, 0x80 | len(message), 0, 0, 0, 0))
         await loop.sock_sendall(found, head + message)
         await _until(found, b'{"type":"ready"}')

@@ -22,7 +22,7 @@ class Delivery(Struct, frozen=True):
     image: bytes
 
 
-# Runs one job, whose picture is told from others by a number.
+# Runs one job, whose picture a number distinguishes from others.
 Run: TypeAlias = Callable[[int], Awaitable[Delivery]]
 
 

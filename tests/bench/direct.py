@@ -157,4 +157,4 @@ class DirectClient:
             for future in (job.image, job.end):
                 if not future.done():
                     future.set_exception(BenchError(why))
-                    future.exception()  # whoever does not wait for it need not hear of it
+                    future.exception()  # asyncio is not to log it where nobody waits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.comfyui import Graph
 
-# The seeds of `photo`, by the bridge's names: left out, they would be drawn anew for each job.
+# The seeds of `photo`, by the bridge's names: left out, each job would have new ones.
 SEEDS = {"1.seed": 1, "3.seed": 2}
 # The input that makes each trivial picture another, by the bridge's name for it.
 COLOUR = "1.color"

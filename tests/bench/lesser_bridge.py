@@ -79,7 +79,7 @@ def _thread() -> None:
 
 
 def _waits() -> None:
-    """Answer before the commit, so that a job goes on while it is written."""
+    """Answer before the commit, so that a job continues while it is written."""
 
     def serve(self: Any, engine: Any, opened: asyncio.Future[None]) -> None:
         with closing(engine):

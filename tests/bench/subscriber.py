@@ -145,7 +145,7 @@ class Subscriber:
         for future in waited:
             if not future.done():
                 future.set_exception(BenchError(why))
-                future.exception()  # whoever does not wait for it need not hear of it
+                future.exception()  # asyncio is not to log it where nobody waits
 
 
 @asynccontextmanager

@@ -42,7 +42,7 @@ def test_a_table_goes_where_a_page_has_a_place_for_it() -> None:
         put("no place", "new\n")
 
 
-def test_what_failed_is_told_below_the_table() -> None:
+def test_what_failed_stands_below_the_table() -> None:
     told = markdown(Report("now", MACHINE, 1, [], {"pool": "it did not start"}))
     assert "Not measured: pool: it did not start" in told
 

@@ -32,7 +32,7 @@ class Customer:
     def __init__(self, name: str, url: str, version: int) -> None:
         self.name = name
         self.version = version
-        # By job id: the tag that its request carries, so that what ran can be told apart.
+        # By job id: the tag that its request carries, so that runs can be distinguished.
         self.wanted: dict[str, str] = {}
         self.accepted: set[str] = set()
         self.refused: list[Any] = []

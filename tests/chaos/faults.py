@@ -39,16 +39,16 @@ OUTAGES = (
     "lost answer",
     "half answer",
 )
-# How long a bridge that is told to stop waits for what runs.
+# How long a bridge that gets SIGTERM waits for what runs.
 STOP_S = 5
-# What a bridge says when it learns that the others took it for dead.
+# A bridge's log line when it finds that the others counted it as dead.
 FENCED = "took over from this one"
 # So long a request is waited for whose acknowledgement gets lost.
 REQUEST_S = 5.0
 
 
 class Victims:
-    """The parts, and the faults that can befall them."""
+    """The parts, and the faults that can happen to them."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Victims:
         """The number of times that jobs at a ComfyUI may have ended with nobody to note it.
 
         A bridge or ComfyUI was killed, did not stop in time, or had a full disk, or a bridge was
-        taken for dead: one that was frozen, or could not reach the database for long enough.
+        counted as dead: it was frozen, or could not reach the database for long enough.
         """
         return self._ended + sum(each.log.count(FENCED) for each in self.bridges)
 
@@ -224,14 +224,14 @@ class Victims:
             proxy.open()
 
     async def _stall(self) -> None:
-        """Hold up one bridge's way to the broker, while the others go on."""
+        """Block one bridge's connection to the broker, while the others' continue."""
         proxy = self._dice.choice(self._proxies)
         proxy.stall()
         await asyncio.sleep(self._dice.uniform(0.5, 5.0))
         proxy.flow()
 
     async def _delay_suback(self) -> None:
-        """Let one bridge connect anew, and get its SUBACK late, or not before it is cut again."""
+        """Let one bridge reconnect, and get its SUBACK late, or not before it is cut again."""
         proxy = self._dice.choice(self._proxies)
         proxy.hold_answers(SUBACK)
         proxy.cut()

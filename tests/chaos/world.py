@@ -39,7 +39,7 @@ SET_EVERY, SET_SIZE = 15, 6
 DISK = "96m"
 # The pixels of one side of a picture of noise that has more than 64 KB, and goes to the bucket.
 LARGE = 192
-# Frozen for longer, a bridge of several is taken for dead.
+# A bridge of several that is frozen for longer is counted as dead.
 LEASE_S = 2
 # Something is stuck for a customer who lacks something, and gets nothing for so long.
 PATIENCE_S = 120.0

@@ -71,7 +71,7 @@ def test_a_message_is_reported_in_a_phrase(topic: str, message: Any, told: str) 
     assert phrase(topic, message, 10) == told
 
 
-def test_bytes_are_counted_and_nothing_is_said_to_be_nothing() -> None:
+def test_bytes_are_counted_and_an_empty_payload_is_shown_as_such() -> None:
     assert phrase("client/me/job/j1/output/0", None, 2500) == "2.5 kB"
     assert phrase("odd", None, 2) == "2 bytes"
     assert phrase("workflow/x", "", 0) == "(nothing)"

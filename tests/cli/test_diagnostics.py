@@ -151,7 +151,7 @@ def test_a_queue_that_is_held_is_a_fault_of_the_bridge_that_is_named() -> None:
     assert (paused.good, paused.what) == (True, "its queue is paused, by the operator")
 
 
-def test_one_that_is_to_yield_is_not_said_to_be_ready_alone() -> None:
+def test_one_that_is_to_yield_is_not_reported_as_ready_alone() -> None:
     assert explain("main", told("ready")).what == "its ComfyUI 'main' is ready"
     yielding = explain("main", told("ready", yielding=True))
     assert yielding.good
@@ -177,14 +177,16 @@ def test_who_has_a_gpu_is_reported() -> None:
         ("0.10.0", "; 0.10.0 is out", "comfy2mqtt comfyui update"),
     ],
 )
-def test_the_release_of_a_comfyui_is_told(latest: str | UnsetType, what: str, advice: str) -> None:
+def test_the_release_of_a_comfyui_is_reported(
+    latest: str | UnsetType, what: str, advice: str
+) -> None:
     finding = explain_release("main", ComfyUIRelease(installed="0.9.0", latest=latest))
     assert (finding.good, finding.advice) == (True, advice)
     assert finding.what == f"its ComfyUI 'main' is release 0.9.0{what}"
 
 
 @pytest.mark.parametrize("step", get_args(UpdateStep))
-def test_an_update_on_its_way_is_told_with_its_step(step: UpdateStep) -> None:
+def test_an_update_on_its_way_is_reported_with_its_step(step: UpdateStep) -> None:
     finding = explain_release("main", ComfyUIRelease(installed="0.9.0", latest="1.0", step=step))
     assert finding.good
     assert "and another one is installed" in finding.what

@@ -1,4 +1,4 @@
-"""The commands that need neither a broker nor a bridge, and what is told where those are away."""
+"""The commands that need neither broker nor bridge, and the messages where those are offline."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def findings(told: Result) -> dict[str, dict[str, Any]]:
     return {each["what"]: each for each in found}
 
 
-def test_the_doctor_tells_what_is_away_and_what_to_do(
+def test_the_doctor_reports_what_is_away_and_what_to_do(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://127.0.0.1:9")
@@ -140,7 +140,7 @@ def test_the_doctor_tells_what_is_away_and_what_to_do(
     assert list(Path("data").iterdir()) == []
 
 
-def test_the_doctor_tells_of_each_setting_that_would_stop_a_bridge(
+def test_the_doctor_reports_each_setting_that_would_stop_a_bridge(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("comfy2mqtt.toml").write_text(
@@ -165,7 +165,7 @@ def test_the_doctor_tells_of_each_setting_that_would_stop_a_bridge(
     assert "Traceback" not in told.output
 
 
-def test_the_doctor_tells_whether_the_page_could_be_served(
+def test_the_doctor_reports_whether_the_page_could_be_served(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -190,7 +190,7 @@ def _answer_each(server: socket.socket) -> None:
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 
 
-def test_the_doctor_tells_of_updates_that_are_wanted_and_cannot_be(
+def test_the_doctor_reports_updates_that_are_wanted_and_cannot_be(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://127.0.0.1:9")
@@ -247,7 +247,7 @@ def test_the_doctor_looks_at_the_workflows(cli: Cli, monkeypatch: pytest.MonkeyP
     assert any("denied is not allowed: LoadImage" in what for what in found)
 
 
-def test_the_doctor_tells_of_an_interpreter_that_is_not_there(
+def test_the_doctor_reports_an_interpreter_that_is_not_there(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("comfyui").mkdir()

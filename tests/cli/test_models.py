@@ -134,7 +134,7 @@ async def test_doctor_names_the_file_its_folder_its_url_and_the_command(
         ({"directory": "../custom_nodes"}, "localhost", "names no URL"),
     ],
 )
-async def test_what_cannot_be_fetched_is_said_and_nothing_is_left(
+async def test_what_cannot_be_fetched_is_reported_and_nothing_is_left(
     host: Host, tmp_path: Path, changes: dict[str, Any], hosts: str, said: str
 ) -> None:
     command = Command(tmp_path / "home", host, entry(host, **changes))

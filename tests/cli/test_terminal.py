@@ -24,7 +24,7 @@ PNG = b"\x89PNG" + bytes(range(256)) * 40
         ({}, None),
     ],
 )
-def test_a_terminal_tells_what_it_can_show(
+def test_a_terminal_reports_what_it_can_show(
     environment: dict[str, str], wanted: terminal.Protocol | None
 ) -> None:
     assert terminal.protocol(environment) == wanted

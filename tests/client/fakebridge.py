@@ -30,7 +30,7 @@ class Asked(NamedTuple):
 
 
 class FakeBridge:
-    """Takes requests and answers as told, by a plain MQTT client of another make."""
+    """Answers requests as the test wants, by a plain MQTT client of another make."""
 
     def __init__(self, mqtt: aiomqtt.Client) -> None:
         self.mqtt = mqtt

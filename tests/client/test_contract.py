@@ -1,4 +1,4 @@
-"""One import has everything, and a bridge of another version is told of."""
+"""One import has everything, and a bridge of another version is reported."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ async def test_a_job_survives_a_restarted_broker(
     await broker.kill()
     await broker.start()
     async with fake_bridge(broker) as bridge:
-        # It ended while nobody could hear it: the client asks.
+        # It ended while the client was away: it asks.
         result = bridge.result(job.id, outputs=[listed(0, b"1234567")])
         view = bridge.view(job.id, "succeeded", result=result)
         await bridge.answer(await bridge.asked("status"), view)

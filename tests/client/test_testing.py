@@ -266,7 +266,7 @@ async def test_an_outbox_is_emptied(
         assert "was refused" in caplog.text
 
 
-async def test_several_clients_hear_of_their_own_jobs(bridge: InMemoryBridge) -> None:
+async def test_several_clients_get_their_own_jobs(bridge: InMemoryBridge) -> None:
     async with bridge.client("alice") as alice, bridge.client("bob") as bob:
         await (await alice.submit("wf", job_id="j1")).result()
         assert (await bob.jobs()).jobs == []

@@ -14,7 +14,7 @@ from tests.support.patience import PATIENCE_S
 
 
 class ComfyUI:
-    """Deletes what it is told to, after some failures."""
+    """Deletes prompts' data, after some failures."""
 
     def __init__(self, *, failures: int = 0) -> None:
         self.failures = failures

@@ -38,7 +38,7 @@ async def client(comfyui: Server) -> AsyncIterator[ComfyClient]:
 
 
 async def ran(client: ComfyClient) -> str:
-    """Run a prompt whose events nobody hears; returns its id."""
+    """Run a prompt whose events nobody receives; returns its id."""
     prompt_id = new_id()
     await client.submit(our_output(image()), prompt_id, "nobody")
     while prompt_id in await client.queue():
@@ -50,7 +50,7 @@ async def ran(client: ComfyClient) -> str:
 
 
 @pytest.mark.comfyui
-async def test_the_server_tells_of_itself(client: ComfyClient) -> None:
+async def test_the_server_describes_itself(client: ComfyClient) -> None:
     system = (await client.system_stats())["system"]
     assert system["comfyui_version"]
     assert isinstance(await client.features(), dict)
@@ -199,7 +199,7 @@ async def test_a_graph_that_is_none_is_refused(
         (502, UnexpectedAnswer),
     ],
 )
-async def test_a_bad_status_is_told_with_the_beginning_of_the_body(
+async def test_a_bad_status_is_reported_with_the_beginning_of_the_body(
     status: int, kind: type[UnexpectedAnswer]
 ) -> None:
     async with answering(saying("x" * 5000, status)) as client:
@@ -212,7 +212,7 @@ async def test_a_bad_status_is_told_with_the_beginning_of_the_body(
     "body",
     ["", "<html>", "3", "null", '{"queue_running": 1}', b"\xff", '{"x": ' + "[" * 5000],
 )
-async def test_a_body_that_is_none_is_told(body: bytes | str) -> None:
+async def test_a_body_that_cannot_be_read_is_reported(body: bytes | str) -> None:
     async with answering(saying(body)) as client:
         with pytest.raises(UnexpectedAnswer):
             await client.queue()
@@ -236,7 +236,7 @@ async def test_a_comfyui_without_our_nodes_has_no_greeting() -> None:
 
 
 @pytest.mark.parametrize("status", [403, 500])
-async def test_a_proxy_that_refuses_to_tell_of_replacements_is_none(status: int) -> None:
+async def test_a_proxy_that_refuses_to_list_replacements_counts_as_none(status: int) -> None:
     async with answering(saying("no", status)) as client:
         assert await client.node_replacements() == b""
 
@@ -263,7 +263,7 @@ async def test_a_prompt_is_withdrawn_without_interrupting_anothers() -> None:
     assert asked == [
         ("POST", "/queue", {"delete": ["ours"]}),
         ("GET", "/queue", "theirs"),
-        ("POST", "/queue", {"delete": ["ours"]}),  # it waits all the same
+        ("POST", "/queue", {"delete": ["ours"]}),  # it waits nevertheless
         ("GET", "/queue", "ours"),
         ("POST", "/interrupt", {"prompt_id": "ours"}),
         ("GET", "/queue", None),
@@ -323,7 +323,7 @@ async def test_a_closed_client_says_so() -> None:
         await ComfyClient("http://127.0.0.1:1").queue()
 
 
-async def test_passwords_stay_out_of_what_is_told() -> None:
+async def test_passwords_stay_out_of_messages() -> None:
     seen: list[str] = []
 
     async def refuse(request: web.Request) -> web.Response:

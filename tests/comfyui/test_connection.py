@@ -51,7 +51,7 @@ async def received(socket: ComfyUISocket, count: int) -> list[Frame]:
     return found
 
 
-async def test_a_server_that_tells_much_at_once_is_connected_to() -> None:
+async def test_a_server_that_sends_much_at_once_is_connected_to() -> None:
     async with talked_to(*[STATUS] * MANY) as url, connected(url) as opened:
         frames = await received(opened, MANY)
     assert [type(frame) for frame in frames] == [StatusMessage] * MANY

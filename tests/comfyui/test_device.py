@@ -52,6 +52,6 @@ async def test_a_torch_that_cannot_answer_is_left_to_comfyui(tmp_path: Path, tor
     assert arguments(None, ()) == ()
 
 
-def test_a_card_that_torch_is_not_built_for_is_told() -> None:
+def test_a_card_that_torch_is_not_built_for_is_reported() -> None:
     assert "ROCm" in hint(Device("cpu"), amd=True)
     assert hint(Device("cpu"), amd=False) == hint(Device("rocm"), amd=True) == ""

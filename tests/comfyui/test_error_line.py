@@ -30,5 +30,5 @@ from bridge.comfyui.error_line import error_line
         (["torch.OutOfMemoryError: CUDA", "1 file"], "torch.OutOfMemoryError: CUDA"),
     ],
 )
-def test_the_line_that_tells_why_is_found(lines: list[str], told: str) -> None:
+def test_the_line_with_the_reason_is_found(lines: list[str], told: str) -> None:
     assert error_line(lines) == told

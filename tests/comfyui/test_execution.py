@@ -51,7 +51,7 @@ def remembered(
     return HistoryEntry(GRAPH, outputs, end or events.Succeeded(outputs))
 
 
-def test_a_run_is_told_in_order() -> None:
+def test_a_run_is_reported_in_order() -> None:
     execution = Execution()
     told = fed(
         execution,
@@ -78,7 +78,7 @@ def test_the_end_is_not_the_success_but_what_follows_the_history() -> None:
     assert (before, execution.ended) == (False, True)
 
 
-def test_only_nodes_whose_results_are_used_again_are_told_as_cached() -> None:
+def test_only_nodes_whose_results_are_used_again_are_reported_as_cached() -> None:
     assert fed(Execution(), frames.ExecutionCached("p", ())) == []
     assert fed(Execution(), frames.ExecutionCached("p", ("1",))) == [events.Cached(("1",))]
 
@@ -92,7 +92,7 @@ def test_an_expanded_node_is_shown_as_the_one_it_came_from() -> None:
     assert told[-1] == events.NodeStarted("406.0.0.428", "406")
 
 
-def test_a_step_told_twice_is_one_step() -> None:
+def test_a_step_reported_twice_is_one_step() -> None:
     told = fed(
         Execution(),
         frames.ProgressState("p", {"3": frames.NodeProgress(0, 1, "running")}),
@@ -123,7 +123,7 @@ def test_a_failure_lacks_nothing() -> None:
     assert list(execution.close()) == [FAILED]
 
 
-def test_an_interruption_is_told() -> None:
+def test_an_interruption_is_reported() -> None:
     execution = Execution()
     fed(execution, START, frames.ExecutionInterrupted("p"), OVER)
     assert list(execution.close()) == [events.PromptInterrupted()]
@@ -140,7 +140,7 @@ def test_a_blocked_output_makes_a_success_a_failure() -> None:
     assert end.exception_type == "ExecutionBlocked"
 
 
-def test_previews_are_told_where_they_were_asked_for() -> None:
+def test_previews_are_reported_where_they_were_asked_for() -> None:
     assert fed(Execution(), PREVIEW) == []
     assert fed(Execution(preview=True), PREVIEW) == [
         events.PromptPreview("3", "image/jpeg", memoryview(b"jpeg"))
@@ -165,7 +165,7 @@ def test_results_that_come_as_previews_are_known_by_their_node() -> None:
     ]
 
 
-def test_the_history_tells_what_the_frames_did_not() -> None:
+def test_the_history_adds_what_the_frames_left_out() -> None:
     execution = Execution()
     fed(execution, START, frames.NodeExecuted("p", "3", "3", IMAGES))
     execution.settle(remembered({"3": IMAGES, "9": listed(1)}))
@@ -177,7 +177,7 @@ def test_the_history_tells_what_the_frames_did_not() -> None:
     ]
 
 
-def test_what_the_frames_told_of_the_end_stands() -> None:
+def test_the_end_that_the_frames_reported_stands() -> None:
     execution = Execution()
     fed(execution, FAULT)
     execution.settle(remembered({}))
@@ -230,7 +230,7 @@ def ends(told: Iterable[Event]) -> list[Event]:
 
 
 @given(before=st.lists(FRAMES), after=st.lists(FRAMES), cut=st.booleans())
-def test_whatever_is_said_there_is_one_end_and_no_output_twice(
+def test_whatever_is_reported_there_is_one_end_and_no_output_twice(
     *, before: list[frames.Frame], after: list[frames.Frame], cut: bool
 ) -> None:
     execution = Execution(socket_nodes=frozenset({"3"}), preview=True)

@@ -60,7 +60,7 @@ def test_the_memory_of_a_machine_is_not_taken_for_a_cards() -> None:
     assert told(cpu, cards_of(ONE), None) == {"source": "comfyui", "device": "cpu"}
 
 
-def test_what_a_card_does_not_tell_is_left_out() -> None:
+def test_what_a_card_does_not_report_is_left_out() -> None:
     found = told(stats("cuda:0 NVIDIA GB10", vram_total=0, vram_free=0), cards_of(UNIFIED), None)
     assert found == {
         "source": "nvidia-smi",

@@ -22,7 +22,7 @@ def entry(*, messages: list[Any] | None = None, **changes: Any) -> bytes:
     return json.dumps({"p": held}).encode()
 
 
-def test_the_queue_is_told_in_the_order_in_which_it_runs() -> None:
+def test_the_queue_is_listed_in_the_order_in_which_it_runs() -> None:
     body = {
         "queue_running": [item(1, "a")],
         "queue_pending": [item(2, "b"), item(7, "d"), item(-3, "first"), item(2, "c")],

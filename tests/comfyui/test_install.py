@@ -141,7 +141,7 @@ async def written_pid(world: World) -> int:
     return world.hanging_pid
 
 
-async def test_too_little_disk_space_is_told_before_anything_is_made(
+async def test_too_little_disk_space_is_reported_before_anything_is_made(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     little = SimpleNamespace(total=10**12, used=0, free=3 * 10**9)

@@ -61,7 +61,7 @@ async def away(far_instance: Instance, proxy: TcpProxy) -> None:
 # -- the good path ------------------------------------------------------------------------------
 
 
-async def test_a_prompt_is_told_from_the_queue_to_its_success(instance: Instance) -> None:
+async def test_a_prompt_is_reported_from_the_queue_to_its_success(instance: Instance) -> None:
     told = await ran(instance, our_output(image()))
     assert kinds(told) == [
         "Queued",
@@ -84,7 +84,7 @@ async def test_an_output_of_ours_comes_with_the_bytes_it_describes(instance: Ins
     assert output.size == len(output.data)
 
 
-async def test_a_success_tells_what_the_history_holds(instance: Instance) -> None:
+async def test_a_success_has_what_the_history_holds(instance: Instance) -> None:
     prompt_id = new_id()
     told = [event async for event in instance.execute(prompt_id, saved(image()))]
     entry = await instance.client.history(prompt_id)
@@ -92,7 +92,7 @@ async def test_a_success_tells_what_the_history_holds(instance: Instance) -> Non
     assert told[-1] == events.Succeeded(entry.outputs)
 
 
-async def test_a_cached_run_tells_of_its_outputs_all_the_same(instance: Instance) -> None:
+async def test_a_cached_run_reports_its_outputs_too(instance: Instance) -> None:
     graph = saved(image())
     await ran(instance, graph)
     told = await ran(instance, graph)
@@ -126,7 +126,7 @@ async def test_previews_nobody_asked_for_are_not_passed_on(instance: Instance) -
     assert not only(await ran(instance, graph), events.PromptPreview)
 
 
-async def test_a_failing_node_is_told_with_its_exception(instance: Instance) -> None:
+async def test_a_failing_node_is_reported_with_its_exception(instance: Instance) -> None:
     told = await ran(instance, saved(then(image(), "TestRaise", message="on purpose")))
     failed = told[-1]
     assert isinstance(failed, events.Failed)
@@ -153,7 +153,7 @@ async def test_a_slow_consumer_misses_nothing_and_holds_nobody_up(instance: Inst
     assert isinstance(told[-1], events.Succeeded)
 
 
-async def test_two_prompts_do_not_hear_of_each_other(instance: Instance) -> None:
+async def test_two_prompts_get_no_events_of_each_other(instance: Instance) -> None:
     first, second = await asyncio.gather(
         ran(instance, our_output(image(size=32))), ran(instance, our_output(image(size=48)))
     )
@@ -240,7 +240,9 @@ async def test_cancelling_what_nobody_knows_is_done_at_once(instance: Instance) 
     assert await instance.cancel(new_id())
 
 
-async def test_a_prompt_that_cannot_be_stopped_in_time_is_said_to_run(instance: Instance) -> None:
+async def test_a_prompt_that_cannot_be_stopped_in_time_is_reported_as_running(
+    instance: Instance,
+) -> None:
     prompt_id = new_id()
     graph = saved(then(image(), "TestHang", seconds=2))
     async with aclosing(instance.execute(prompt_id, graph)) as told:
@@ -349,7 +351,7 @@ async def test_a_cut_after_the_output_gives_it_once(
     assert kinds(told)[-1] == "Succeeded"
 
 
-async def test_a_failure_during_a_cut_is_told_from_the_history(
+async def test_a_failure_during_a_cut_is_read_from_the_history(
     far_instance: Instance, proxy: TcpProxy, comfyui: Server
 ) -> None:
     prompt_id = new_id()
@@ -484,7 +486,7 @@ async def test_a_success_whose_outputs_are_gone_is_lost(instance: Instance) -> N
 # -- state --------------------------------------------------------------------------------------
 
 
-async def test_the_state_tells_of_work_and_of_others(instance: Instance) -> None:
+async def test_the_state_shows_work_and_others(instance: Instance) -> None:
     prompt_id = new_id()
     states: list[str] = []
 

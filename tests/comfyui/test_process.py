@@ -87,14 +87,14 @@ async def test_a_signal_is_passed_on(tmp_path: Path, log: Watched, number: signa
     assert str(how) == f"was killed by {number.name}"
 
 
-async def test_a_missing_program_is_told(tmp_path: Path, log: Watched) -> None:
+async def test_a_missing_program_is_reported(tmp_path: Path, log: Watched) -> None:
     with pytest.raises(StartFailed, match="No such file") as caught:
         async with launched(("/nowhere/python",), cwd=tmp_path, environment={}, log=log, grace_s=1):
             pass
     assert caught.value.failure == "no_interpreter"
 
 
-async def test_a_missing_folder_is_told(tmp_path: Path, log: Watched) -> None:
+async def test_a_missing_folder_is_reported(tmp_path: Path, log: Watched) -> None:
     with pytest.raises(StartFailed):
         async with started("", tmp_path / "nowhere", log):
             pass
@@ -209,7 +209,7 @@ def resident_kb(pid: int) -> int:
 
 
 async def test_the_subreaper_is_small(tmp_path: Path, log: Watched) -> None:
-    # One that goes on until it is stopped: without it the subreaper would soon be gone.
+    # A process that runs until it is stopped: without it the subreaper would soon end.
     async with started("import signal; signal.pause()", tmp_path, log) as process:
         assert resident_kb(process._subreaper.pid) < 20_000
 

@@ -46,7 +46,7 @@ def of(prompt: Prompt, deliveries: Deliveries) -> list[Event]:
 
 
 def without_its_output(tracker: PromptTracker) -> Prompt:
-    """A prompt of which all was heard but the bytes."""
+    """A prompt of which all was received but the bytes."""
     prompt = follow(tracker)
     feed(
         tracker,
@@ -181,7 +181,9 @@ def test_a_prompt_in_the_queue_is_in_doubt_no_longer(tracker: PromptTracker) -> 
     assert tracker.doubtful(1.0) == [gone]
 
 
-def test_only_a_blind_prompt_is_heard_of_by_being_in_the_queue(tracker: PromptTracker) -> None:
+def test_only_a_prompt_without_events_counts_as_alive_by_being_in_the_queue(
+    tracker: PromptTracker,
+) -> None:
     blind, seeing = follow(tracker, "blind", blind=True), follow(tracker, "seeing")
     tracker.queue_read([blind, seeing], QueueState(("blind",), ("seeing",)), 7.0)
     assert tracker.silence("blind", 8.0) == 1.0
@@ -217,7 +219,7 @@ def test_the_history_of_a_prompt_whose_frames_are_only_late_is_left_alone(
 
 
 @pytest.mark.parametrize("why", ["blind", "silent", "ended"])
-def test_the_history_tells_what_frames_cannot(tracker: PromptTracker, why: str) -> None:
+def test_the_history_has_what_frames_cannot_report(tracker: PromptTracker, why: str) -> None:
     prompt = follow(tracker, blind=why == "blind")
     if why == "ended":
         feed(tracker, frames.Executing(None, "p"))
@@ -303,7 +305,7 @@ def test_a_process_that_died_names_the_prompt_that_it_ran(tracker: PromptTracker
     feed(tracker, frames.ExecutionSuccess("done"))
     feed(tracker, frames.Executing(node=None, prompt_id="done"))
     happened = tracker.lose("it crashed", died=True)
-    # Neither has begun, as far as was heard: it died under the one that came first.
+    # No event says that either has begun: it died while it ran the first.
     assert of(first, happened) == [events.PromptLost("it crashed", died=True)]
     assert of(second, happened) == [events.PromptLost("it crashed", died=False)]
     assert of(done, happened) == []

@@ -21,7 +21,7 @@ def test_a_reason_is_in_the_systems_words(error: BaseException, told: str) -> No
     assert reason_of(error) == told
 
 
-async def test_nobody_at_the_port_is_told_without_internals() -> None:
+async def test_nobody_at_the_port_is_reported_without_internals() -> None:
     async with ComfyClient("http://127.0.0.1:9") as client:
         with pytest.raises(ComfyUIUnreachable) as caught:
             await client.system_stats()

@@ -140,7 +140,7 @@ async def test_an_interrupt_is_repeated_while_the_prompt_runs(
     assert len(comfyui.asked("POST", "/interrupt")) == 3
 
 
-async def test_a_prompt_that_does_not_stop_in_time_is_said_to_run(
+async def test_a_prompt_that_does_not_stop_in_time_is_reported_as_running(
     instance: Instance, comfyui: ScriptedComfyUI
 ) -> None:
     comfyui.running = ["ours"]
@@ -230,7 +230,7 @@ async def test_one_whose_worker_has_ended_loses_its_prompts(
     assert (instance.state.reason, instance.state.usable) == ("worker_dead", False)
 
 
-async def test_a_silent_comfyui_is_asked_whether_its_worker_lives(
+async def test_a_silent_comfyui_is_asked_whether_its_worker_is_alive(
     comfyui: ScriptedComfyUI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.comfyui.instance._ASK_AFTER_S", 0.05)
@@ -342,7 +342,7 @@ async def test_a_submission_whose_answer_is_lost_is_looked_for(
     instance: Instance, comfyui: ScriptedComfyUI
 ) -> None:
     comfyui.faults["POST /prompt"] = [None]
-    comfyui.pending = ["ours"]  # it arrived all the same
+    comfyui.pending = ["ours"]  # it arrived nevertheless
     async with aclosing(instance.execute("ours", {})) as told:
         assert await anext(told) == events.Queued()
     assert comfyui.asked("POST", "/prompt")

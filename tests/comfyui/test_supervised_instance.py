@@ -150,7 +150,7 @@ async def test_a_comfyui_killed_at_work_or_frozen_while_idle_is_started_again(
 
 @contextmanager
 def unloading() -> Iterator[asyncio.Event]:
-    """Tells when an idle ComfyUI was told to unload its models."""
+    """Sees when an idle ComfyUI is asked to unload its models."""
     logger = logging.getLogger("bridge.comfyui.instance")
     unloaded = asyncio.Event()
 

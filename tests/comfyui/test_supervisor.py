@@ -97,7 +97,7 @@ async def test_its_install_is_marked_as_in_use_until_the_bridge_ends(tmp_path: P
 
 
 async def test_one_that_answers_without_the_secret_is_found_out(tmp_path: Path) -> None:
-    """Ours is told to guard itself, and tried: its version may not let itself be guarded."""
+    """Our nodes guard it, and that is tried: its version may not let itself be guarded."""
     config = stand_in(tmp_path, greeter(), environment={"COMFY2MQTT_GUARD": "0"})
     async with watched(config, tmp_path) as watch:
         assert (await watch.ready.get()).unguarded
@@ -110,7 +110,7 @@ async def test_an_answer_from_a_foreign_process_is_not_ready(tmp_path: Path) -> 
     assert failure.failure == "start_timeout"
 
 
-async def test_a_comfyui_without_our_nodes_is_told_apart(
+async def test_a_comfyui_without_our_nodes_is_recognized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bridge.comfyui.supervisor._NO_NODES_AFTER_S", 0.2)
@@ -119,7 +119,7 @@ async def test_a_comfyui_without_our_nodes_is_told_apart(
     assert restart.crash_loop
 
 
-async def test_an_early_exit_is_told_with_the_last_line(tmp_path: Path) -> None:
+async def test_an_early_exit_is_reported_with_the_last_line(tmp_path: Path) -> None:
     code = "import sys; print('torch is missing'); sys.exit(3)"
     failure, restart = await first_failure(stand_in(tmp_path, code), tmp_path)
     assert failure.failure == "exited"
@@ -129,7 +129,7 @@ async def test_an_early_exit_is_told_with_the_last_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-async def test_a_kill_is_told_from_an_exit(tmp_path: Path) -> None:
+async def test_a_kill_is_distinguished_from_an_exit(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         running = await watch.ready.get()
         os.kill(running.pid, signal.SIGKILL)
@@ -160,7 +160,7 @@ if not pathlib.Path("second").exists():
         await watch.ready.get()
 
 
-async def test_a_kill_for_want_of_memory_is_told_apart(
+async def test_a_kill_by_the_limit_of_memory_is_recognized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counters = tmp_path / "vmstat"
@@ -192,7 +192,7 @@ def little_memory() -> Iterator[Path]:
     group.rmdir()
 
 
-async def test_one_that_the_host_has_no_memory_for_is_told_apart(
+async def test_one_that_the_host_has_no_memory_for_is_recognized(
     tmp_path: Path, little_memory: Path
 ) -> None:
     code = f"""
@@ -204,7 +204,7 @@ bytearray(512 * 2**20)
     assert failure.failure == "host_out_of_memory"
 
 
-async def test_a_crash_is_told_from_a_kill(tmp_path: Path) -> None:
+async def test_a_crash_is_distinguished_from_a_kill(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         running = await watch.ready.get()
         os.kill(running.pid, signal.SIGSEGV)
@@ -225,7 +225,7 @@ async def test_one_that_is_of_no_use_is_killed_also_when_it_is_stopped(tmp_path:
 
 
 @pytest.mark.slow
-async def test_told_to_stop_it_stays_stopped_until_told_to_start(tmp_path: Path) -> None:
+async def test_after_a_stop_it_stays_stopped_until_a_start(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, greeter()), tmp_path) as watch:
         first = await watch.ready.get()
         watch.supervisor.stop()
@@ -241,7 +241,7 @@ async def test_told_to_stop_it_stays_stopped_until_told_to_start(tmp_path: Path)
     assert watch.failures.empty()
 
 
-async def test_told_to_start_it_does_not_wait_for_the_end_of_a_crash_loop(tmp_path: Path) -> None:
+async def test_a_start_does_not_wait_for_the_end_of_a_crash_loop(tmp_path: Path) -> None:
     config = stand_in(tmp_path, "raise SystemExit(1)", crash_limit=1, crash_pause_s=600)
     async with watched(config, tmp_path) as watch:
         assert (await watch.failures.get())[1].crash_loop
@@ -250,16 +250,16 @@ async def test_told_to_start_it_does_not_wait_for_the_end_of_a_crash_loop(tmp_pa
         await watch.ready.get()
 
 
-async def test_told_to_stop_while_it_starts_it_stops(tmp_path: Path) -> None:
+async def test_a_stop_while_it_starts_stops_it(tmp_path: Path) -> None:
     async with watched(stand_in(tmp_path, "import time; time.sleep(600)"), tmp_path) as watch:
-        while not watch.starts:  # noqa: ASYNC110 - it is told in the first step of its task
+        while not watch.starts:  # noqa: ASYNC110 - its task reports it in its first step
             await asyncio.sleep(0)
         watch.supervisor.stop()
         await watch.stops.get()
     assert watch.failures.empty()
 
 
-async def test_a_taken_port_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_taken_port_is_recognized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as squatter:
         squatter.bind(("127.0.0.1", 0))
         squatter.listen()
@@ -269,7 +269,7 @@ async def test_a_taken_port_is_told_apart(tmp_path: Path, monkeypatch: pytest.Mo
     assert failure.failure == "port_taken"
 
 
-async def test_a_missing_folder_or_interpreter_is_told_apart(tmp_path: Path) -> None:
+async def test_a_missing_folder_or_interpreter_is_recognized(tmp_path: Path) -> None:
     config = stand_in(tmp_path, greeter(), path=tmp_path / "nowhere")
     failure, restart = await first_failure(config, tmp_path)
     assert (failure.failure, restart.crash_loop) == ("no_comfyui", True)
@@ -278,7 +278,7 @@ async def test_a_missing_folder_or_interpreter_is_told_apart(tmp_path: Path) -> 
     assert (failure.failure, restart.crash_loop) == ("no_interpreter", True)
 
 
-async def test_a_folder_that_cannot_be_written_is_told_apart(tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_is_recognized(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("not a folder", encoding="ascii")
     failure, _ = await first_failure(stand_in(tmp_path, greeter()), tmp_path)
     assert failure.failure == "no_folder"

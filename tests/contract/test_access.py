@@ -36,7 +36,7 @@ def test_a_client_writes_its_requests_and_reads_what_comes_of_them() -> None:
         assert not writes(alice, topic)
 
 
-def test_a_client_has_no_part_in_anothers_tree_and_gives_no_orders() -> None:
+def test_a_client_has_no_part_in_anothers_tree_and_sends_no_commands() -> None:
     alice = client(TOPICS)
     for topic in (
         TOPICS.request("bob", "submit"),

@@ -128,7 +128,7 @@ def test_replies_go_only_below_the_clients_own_reply_topic(topic: str, *, allowe
     assert TOPICS.is_reply("me", topic) is allowed
 
 
-def test_a_jobs_topic_gives_its_job_and_what_it_tells() -> None:
+def test_a_jobs_topic_gives_its_job_and_its_kind_of_message() -> None:
     assert TOPICS.job_of(TOPICS.job("me", "j1", "output", "0")) == ("j1", ("output", "0"))
     assert TOPICS.job_of("base/client/me/job/j1") is None
     assert TOPICS.job_of(TOPICS.response("me", "run")) is None

@@ -121,7 +121,7 @@ def of_health(payload: bytes) -> Any:
 
 
 def of_state(payload: bytes) -> Any:
-    """Read a ComfyUI's state, and find all that is told of it."""
+    """Read a ComfyUI's state, and all that is shown of it."""
     state = decode.read_object(payload)
     return [
         state,
@@ -256,7 +256,7 @@ def test_what_home_assistant_cannot_write_is_malformed(payload: str | bytes) -> 
         {"jobs": [7]},
         {"jobs": [{}]},
         {"jobs": [{"n": "4"}]},
-        # Whoever goes on after the last number would go round for ever.
+        # Asking for what follows the last number would never end.
         {"jobs": [{"n": 3}], "more": True},
         {"jobs": [{"n": 5}, {"n": 5}]},
         {"jobs": [{"n": 6}, {"n": 4}], "more": True},

@@ -241,7 +241,7 @@ def test_it_reads_parts_of_outputs() -> None:
     )
     found = messages.read_part(json.loads(encode(part)), 0)
     assert (found.data, found.content_type, found.next) == (b"abc", "image/png", 3)
-    # Whoever goes on from there would get the same once more, or miss some.
+    # Bytes from there would be the same once more, or leave some out.
     for wrong in (0, 2, 4):
         with pytest.raises(decode.MalformedError):
             messages.read_part({"base64": data, "next": wrong}, 0)

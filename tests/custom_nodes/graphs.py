@@ -13,7 +13,7 @@ def node(class_type: str, /, **inputs: Any) -> dict[str, Any]:
 
 
 def noise(**inputs: Any) -> dict[str, Any]:
-    """TestImage: one 64 px RGB image of noise unless told otherwise."""
+    """TestImage: by default one 64 px RGB image of noise."""
     defaults = {"width": 64, "height": 64, "channels": 3, "count": 1, "seed": 0, "kind": "noise"}
     return node("TestImage", **{**defaults, **inputs})
 

@@ -119,7 +119,7 @@ async def test_the_frame_and_the_held_bytes_are_one(comfyui: ComfyUI) -> None:
         assert (response.content_type, await response.read()) == ("audio/flac", made.data)
 
 
-async def test_comfyuis_own_nodes_hear_the_same(comfyui: ComfyUI) -> None:
+async def test_comfyuis_own_nodes_read_the_same_sound(comfyui: ComfyUI) -> None:
     graph = audio_graph(await comfyui.put_media(wav(sound(seed=8))), format="WAV")
     graph["3"] = node("SplitAudioChannels", audio=["1", 0])
     graph["2"]["inputs"]["audio"] = ["3", 1]

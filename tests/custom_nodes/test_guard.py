@@ -155,7 +155,7 @@ async def test_a_browser_that_was_let_in_does_nothing_for_a_page_from_elsewhere(
         assert await status(client, "POST", "/prompt", **{**carried, **headers}) == 403
 
 
-def test_a_server_that_can_take_no_guard_any_more_is_said_to_have_none(
+def test_a_server_that_can_take_no_guard_any_more_is_reported_as_unguarded(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     app = web.Application()

@@ -75,6 +75,6 @@ def test_the_bridges_of_a_group_share_all_but_their_names_and_comfyuis() -> None
     assert a.journal.endswith(f"/{database}")
 
 
-def test_a_bridge_of_a_group_that_is_told_to_stop_has_its_time() -> None:
+def test_a_bridge_of_a_group_has_its_time_to_stop() -> None:
     for service in bridges(GROUP).values():
         assert int(service["stop_grace_period"].removesuffix("s")) >= settings(service).stop_s + 20

@@ -107,7 +107,7 @@ def test_the_bridge_takes_the_settings_that_it_is_given() -> None:
     assert {f"--listen={url.hostname}", f"--port={url.port}"} <= set(comfyui["args"])
 
 
-def test_a_bridge_that_is_told_to_stop_has_its_time_and_its_comfyui_too() -> None:
+def test_a_bridge_and_its_comfyui_have_their_time_to_stop() -> None:
     assert pod()["spec"]["terminationGracePeriodSeconds"] >= settings().stop_s + 20
     (comfyui,) = pod()["spec"]["initContainers"]
     assert comfyui["restartPolicy"] == "Always"  # a sidecar: it ends after the bridge

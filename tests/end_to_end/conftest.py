@@ -23,7 +23,7 @@ def journal(postgresql: PostgreSQL) -> Iterator[str]:
 
 @pytest.fixture
 async def watcher(broker: Mosquitto) -> AsyncIterator[Peer]:
-    """Hears all that bridges tell of themselves."""
+    """Receives all that bridges publish of themselves."""
     async with Peer(broker.url, client="watcher") as peer:
         await peer.subscribe(f"{BRIDGE}/#")
         yield peer

@@ -27,7 +27,7 @@ from tests.test_docs import PAGES, ROOT, commands
 
 pytestmark = [pytest.mark.comfyui, pytest.mark.asyncio(loop_scope="module")]
 
-# Those that go on until they are told to stop.
+# Those that run until they are stopped.
 LASTING = ("serve", "websocket", "watch", "logs", "mcp")
 DONE, REFUSED = 0, 1
 

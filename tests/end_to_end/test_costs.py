@@ -44,7 +44,7 @@ MOST_CALLS = 1_850
 # 3 bytes a pixel, since noise does not compress: 6 MB.
 SIDE = 1_400
 
-# What audit hooks hear of calls that may wait for a disk, a name server or a clock.
+# The audit events of calls that may wait for a disk, a name server or a clock.
 BLOCKING = (
     *("open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir", "time.sleep"),
     *("shutil.rmtree", "socket.getaddrinfo", "sqlite3.connect", "subprocess.Popen"),
@@ -96,7 +96,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class Audit:
-    """Hears of calls that may block, on the thread that asks, while it is told to."""
+    """Records calls that may block, on the thread that starts it, until it is stopped."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -164,7 +164,7 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
     # Queued, running, the output and the result; and an answer.
     assert len(messages) == 4 * JOBS
     assert len(answers) == JOBS + 1
-    # That ComfyUI is busy, and ready again, is told now and then.
+    # ComfyUI's states busy and ready are published now and then.
     assert states <= took_s / descriptions.BUSY_INTERVAL_S + 2
     # The prompt; outputs are confirmed and the history is forgotten for many at a time.
     assert kinds(requests).keys() == {"POST /prompt", "DELETE /comfy2mqtt", "POST /history"}

@@ -95,7 +95,7 @@ async def test_only_who_may_shows_and_the_setting_is_named(
         assert info["page"] == "https://studio.example/"
 
 
-async def test_a_picture_that_the_broker_would_not_take_is_told_of_and_not_published(
+async def test_a_picture_that_the_broker_would_not_take_is_reported_and_not_published(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     await attached(

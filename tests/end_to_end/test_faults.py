@@ -162,7 +162,7 @@ async def test_a_killed_comfyui_is_started_again_and_the_job_with_it(
         assert "SIGKILL" in restarting.json["last_error"]
         await outcome(peer, "j1", attempts=2)
         states = [message.json["state"] for message in peer.of_job("j1", "status")]
-        # While ComfyUI starts for long, the job is told why it waits.
+        # While ComfyUI starts for long, the job's status says why it waits.
         assert [state for state, _ in groupby(states)] == ["queued", "running"] * 2
         reasons = [message.json.get("reason") for message in peer.of_job("j1", "status")]
         assert reasons[2]

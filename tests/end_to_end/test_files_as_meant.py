@@ -27,7 +27,7 @@ async def text(peer: Peer, job: str, inputs: dict[str, Any] | None = None) -> tu
     return (await peer.next(f"{topic}/output/0")).payload.decode(), result["inputs"]
 
 
-async def test_a_prompt_with_choices_is_drawn_for_each_job_and_told(
+async def test_a_prompt_with_choices_is_drawn_for_each_job_and_reported(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     drawing = Drawing()
@@ -38,7 +38,7 @@ async def test_a_prompt_with_choices_is_drawn_for_each_job_and_told(
         drawn = [await text(peer, f"choices/j{number}") for number in range(12)]
         assert all(inputs["prompt"] == said for said, inputs in drawn)
         animals = {said.removeprefix("a ").removesuffix(" on a sofa") for said, _ in drawn}
-        # That twelve are all the same would happen once in 170,000 times.
+        # Twelve equal ones would happen once in 170,000 times.
         assert len(animals) > 1
         assert animals <= {"cat", "dog", "mouse"}
 
@@ -97,7 +97,7 @@ def labelled() -> dict[str, Any]:
     source(drawing)
     drawing.node(2, "Label (rgthree)", values=[])
     drawing.node(3, "Fast Groups Bypasser (rgthree)", outputs={"OPT_CONNECTION": "*"})
-    drawing.node(4, "A label that nobody has heard of", values=["1"])
+    drawing.node(4, "A label that nobody knows", values=["1"])
     drawing.node(9, "SaveImage", values=["x"], inputs={"images": "IMAGE"})
     drawing.link(1, 0, 9, "images")
     return drawing.document()

@@ -1,4 +1,4 @@
-"""A disk that takes nothing more: work is refused, nothing accepted is lost, and it goes on."""
+"""A full disk: work is refused, nothing accepted is lost, and the bridge continues."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ async def test_each_bridge_of_a_group_updates_its_own_comfyui(
     since = watcher.all(state("a"))[before:]
     assert all(runs("0.9.0", latest="0.10.0")(each) for each in since)
 
-    # A bridge that is killed while it installs has the release before, and the group goes on.
+    # A bridge that is killed while it installs has the release before, and the group works.
     watcher.publish(UPDATE, {"instance": "a-default"})
     await watcher.next(state("a"), says(step="installing"))
     await a.kill()

@@ -172,7 +172,7 @@ async def test_a_bridge_that_is_stopped_for_maintenance_ends_its_jobs_and_leaves
         peer.request("run/slow/one")
         await peer.job("one", "status", lambda m: m.json["state"] == "running")
         await command(watcher, "comfyui/resume", "b-default")
-        # Told to end, it hands over the requests, and ends what runs.
+        # At its end it hands over the requests, and completes what runs.
         jobs = [f"j{index}" for index in range(3)]
         for job_id in jobs:
             assert (await peer.ask(f"run/slow/{job_id}"))["status"] == "ok"

@@ -38,7 +38,7 @@ fetch('ADDRESS/prompt', {method: 'POST', mode: 'no-cors', body: JSON.stringify({
 </script>"></iframe>
 <script>addEventListener('message', event => { document.title = event.data; });</script>
 """
-# Drawn anew each time: nothing of it is in ComfyUI's cache.
+# Another graph each time: nothing of it is in ComfyUI's cache.
 PLAIN = {
     "1": {
         "class_type": "EmptyImage",

@@ -1,4 +1,4 @@
-"""Home Assistant's door, as plain MQTT; the real one is in tests/peers."""
+"""Home Assistant's adapter, over plain MQTT; the real Home Assistant is in tests/peers."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ async def test_an_image_goes_in_and_the_same_comes_out(
         assert back.tobytes() == picture.tobytes()
 
 
-async def test_the_simple_door_takes_what_a_button_or_a_shell_can_send(
+async def test_run_takes_what_a_button_or_a_shell_can_send(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     workflow = demo()
@@ -285,7 +285,7 @@ async def test_definitions_are_retained_and_follow_the_folder(
         assert late.all("comfy2mqtt/workflow/my_second") == []
 
 
-async def test_a_dry_run_tells_what_would_run_and_runs_nothing(
+async def test_a_dry_run_answers_what_would_run_and_runs_nothing(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     lacking = graphs.plain()

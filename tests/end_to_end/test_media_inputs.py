@@ -102,7 +102,7 @@ async def test_an_upload_whole_or_in_parts_is_an_input(peer: Peer) -> None:
     # Resumed: begin again tells where to go on.
     assert (await peer.ask("upload/parts", begin))["data"]["held"] == half
     assert (await peer.ask(f"upload/parts/{half}", LARGE[half:]))["data"]["held"] == len(LARGE)
-    for _ in range(2):  # told twice, done once
+    for _ in range(2):  # sent twice, done once
         finished = (await peer.ask("upload/parts/fin"))["data"]
         assert (finished["complete"], finished["sha256"]) == (True, digest)
     peer.request("run/echo/j2", {"picture": {"upload": "parts"}})

@@ -239,20 +239,20 @@ async def test_what_is_saved_comes_before_what_is_shown(
             assert (await peer.next(here)).payload == first, name
 
 
-async def test_3d_files_come_however_they_are_told(
+async def test_3d_files_come_however_they_are_reported(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
-    model = {"1": node("TestModelFile", told="entry", suffix="glb")}
+    model = {"1": node("TestModelFile", form="entry", suffix="glb")}
     await attached({"model": model})
     crate = b"glTF\x02\0\0\0\x10\0\0\0odd!"
     cases = [("entry", "glb"), ("path", "glb"), ("both", "glb"), ("dict", "ply"), ("path", "spz")]
     async with Peer(broker.url) as peer:
         await peer.listen()
-        for number, (told, suffix) in enumerate(cases):
+        for number, (form, suffix) in enumerate(cases):
             job = f"j{number}"
-            result = await run(peer, "model", {"1.told": told, "1.suffix": suffix}, job)
+            result = await run(peer, "model", {"1.form": form, "1.suffix": suffix}, job)
             (output,) = result["outputs"]
-            assert output["filename"].endswith(f".{suffix}"), told
+            assert output["filename"].endswith(f".{suffix}"), form
             assert "preview" not in output
             assert (await peer.job(job, "output/0")).payload == crate
 

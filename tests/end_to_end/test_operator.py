@@ -136,7 +136,7 @@ async def test_an_attached_comfyui_can_be_left_to_others(
         assert (await peer.result("j2"))["state"] == "succeeded"
 
 
-async def test_the_folder_is_read_anew_and_what_is_wrong_there_told(
+async def test_the_folder_is_read_again_and_what_is_wrong_there_reported(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     bridge: BridgeProcess = await attached({"colour": graphs.colour()})
@@ -202,7 +202,7 @@ async def test_a_supervised_comfyui_is_yielded_stopped_and_started(
         assert all(wait_for_end(pid) for pid in family)
 
 
-async def test_one_that_was_given_up_is_explained_and_tried_when_told(
+async def test_one_that_was_given_up_is_explained_and_tried_on_command(
     bridges: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
     place = tmp_path / "ComfyUI"

@@ -62,7 +62,7 @@ async def test_images_come_as_asked_and_otherwise_untouched(
     bridge = await attached({"noise": noise(seed=1)})
 
     async def run(job_id: str, **output: Any) -> tuple[Image.Image, bytes]:
-        inputs = {"seed": 1}  # one that is not given is drawn anew
+        inputs = {"seed": 1}  # a seed that is not given is random
         request = {"workflow": "noise", "job_id": job_id, "inputs": inputs, "output": output}
         answer = await peer.ask("submit", request)
         assert answer["status"] == "ok", answer

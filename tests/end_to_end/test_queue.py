@@ -1,4 +1,4 @@
-"""The queue over MQTT: order, replacing, keeping, forgetting, and what is told of the wait."""
+"""The queue over MQTT: order, replacing, keeping, forgetting, and the reports of the wait."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_only_the_newest_of_a_word_runs(attached: StartBridge, broker: Mos
             assert (await peer.result(job_id))["state"] == "succeeded"
 
 
-async def test_the_wait_is_told_by_what_earlier_runs_took(
+async def test_the_wait_is_estimated_by_what_earlier_runs_took(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     bridge = await attached({"slow": graphs.slow(0.6)})
@@ -62,7 +62,7 @@ async def test_the_wait_is_told_by_what_earlier_runs_took(
             await peer.result(f"j{number}")
 
 
-async def test_outputs_are_kept_for_as_long_as_asked_and_forgotten_when_told(
+async def test_outputs_are_kept_for_as_long_as_asked_and_forgotten_on_request(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     await attached({"colour": graphs.colour(), "slow": graphs.slow(0.4)})

@@ -87,7 +87,7 @@ async def test_a_workflow_with_a_node_that_is_not_allowed_says_so_and_is_refused
         assert (await peer.ask("run/colour"))["status"] == "ok"
 
 
-async def test_a_client_above_its_rate_is_told_when_to_come_again(
+async def test_a_client_above_its_rate_is_answered_when_to_come_again(
     detached: StartBridge, broker: Mosquitto
 ) -> None:
     await detached({"colour": graphs.colour()}, clients={"alice": {"requests_per_s": 0.2}})

@@ -200,7 +200,7 @@ async def test_a_restarted_database_costs_no_job_and_no_member(
         assert [results(peer, job_id)[0]["attempts"] for job_id in jobs] == [1] * len(jobs)
         assert not any("took over from this one" in each.log for each in members)
 
-        # Told to stop, the one leaves the requests to the other; the last one says that it goes.
+        # A bridge that is stopped leaves the requests to the other; the last one publishes offline.
         await members[0].stop()
         await member(watcher, "a", b"offline")
         peer.request("run/slow/last")

@@ -65,7 +65,7 @@ async def test_nothing_larger_is_sent_and_all_can_be_had(
                 break
         assert len(found) == 31
         assert pages > 2
-        # What cannot be answered is told.
+        # An answer that is too large becomes an error.
         answer = await peer.ask("recipe", b"w0")
         assert answer["error"]["code"] == "too_large"
         assert answer["error"]["details"]["limit"] == LIMIT

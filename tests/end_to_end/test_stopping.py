@@ -1,4 +1,4 @@
-"""A bridge that is told to stop ends, whoever does not answer it; its next start has the rest."""
+"""A bridge that is stopped ends, whoever does not answer it; its next start does the rest."""
 
 from __future__ import annotations
 

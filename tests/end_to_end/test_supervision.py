@@ -45,7 +45,7 @@ def faulty(fault: str, **inputs: Any) -> Graph:
 
 
 class Watched:
-    """A bridge, its ComfyUI's process, and what is told of it."""
+    """A bridge, its ComfyUI's process, and its published states."""
 
     def __init__(self, bridge: BridgeProcess, peer: Peer) -> None:
         self._bridge = bridge
@@ -65,7 +65,7 @@ class Watched:
 
 
 @pytest.mark.timeout(420)
-async def test_what_http_does_not_show_is_noticed_told_apart_and_mended(
+async def test_what_http_does_not_show_is_noticed_recognized_and_repaired(
     bridges: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
     """One bridge for all: each fault costs a start of ComfyUI."""

@@ -24,7 +24,7 @@ async def said(bridge: BridgeProcess, what: str, times: int = 1) -> None:
             await asyncio.sleep(0)
 
 
-async def test_a_workflow_is_run_at_the_start_and_after_a_yield_and_nobody_hears_of_it(
+async def test_a_workflow_is_run_at_the_start_and_after_a_yield_and_nobody_notices(
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     bridge = await attached({"colour": graphs.colour()}, comfyui_warm="colour")

@@ -288,5 +288,5 @@ def test_whatever_comes_one_has_it_and_nobody_is_forgotten(steps: list[Any]) -> 
             over = before.until is not None and before.until <= lock.now
             assert over or step[:2] in (("release", before.holder), ("ask", before.holder))
         assert lock.wakes_at(lock.now) > lock.now
-        # Whoever reads what is kept goes on where this one was.
+        # A lock that is read from what was kept continues where this one was.
         assert Lock(lock.kept()).kept() == lock.kept()

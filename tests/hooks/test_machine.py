@@ -92,7 +92,7 @@ def test_one_whose_errors_matter_is_called_again_until_it_succeeds() -> None:
     hook.go()
     hook.go(after=60.0)
     hook.end("nobody answers")
-    assert (hook.state, hook.due()) == ("releasing", RETRY_FIRST_S)  # the pauses begin anew
+    assert (hook.state, hook.due()) == ("releasing", RETRY_FIRST_S)  # the pauses are short again
     assert hook.go(after=RETRY_FIRST_S) == "release"
     hook.end()
     assert hook.state == "idle"

@@ -220,7 +220,7 @@ class Client:
         self.there = True
         self.has: set[Key] = set()
         self.n = 0
-        # After an absence, until it was told what it missed.
+        # After an absence, until it got what it missed.
         self._missing = False
 
     def leave(self) -> None:

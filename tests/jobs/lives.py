@@ -239,7 +239,7 @@ class Lives(RuleBasedStateMachine):
             events.RequeueRequested(sorted(bridge.comfyuis)[which % len(bridge.comfyuis)])
         )
 
-    # -- what goes on --
+    # -- what happens by itself --
 
     @precondition(lambda self: any(each.writes for each in self.world.bridges.values()))
     @rule(by=PICK, fails=st.sampled_from([False, False, False, True]))
@@ -258,7 +258,7 @@ class Lives(RuleBasedStateMachine):
                 bridge.handle(events.WriteFailed(operation.key))
 
     def do(self, bridge: Bridge, work: object) -> None:
-        """Do something for a bridge, which ends where the others took it for dead."""
+        """Do something for a bridge, which ends where the others counted it as dead."""
         try:
             work()  # type: ignore[operator]
         except LeaseLost:
@@ -322,7 +322,7 @@ class Lives(RuleBasedStateMachine):
     @precondition(lambda self: self.world.bridges)
     @rule(by=PICK, mid_write=st.booleans())
     def kill(self, by: int, *, mid_write: bool) -> None:
-        """A bridge is killed, perhaps just after a write that it never hears of."""
+        """A bridge is killed, perhaps just after a write whose answer it never gets."""
         self.die(self.pick(by), mid_write=mid_write)
 
     def die(self, bridge: Bridge, *, mid_write: bool = False) -> None:
@@ -340,7 +340,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(by=PICK, how=LINK, steps=st.integers(1, 4))
     def link(self, by: int, how: str, steps: int) -> None:
-        """A link stalls but for some messages, breaks, is made anew, or gets its late SUBACK."""
+        """A link stalls but for some messages, breaks, is made again, or gets its late SUBACK."""
         if how == "ghost":
             links = self.world.broker.ghosts
         else:
@@ -491,7 +491,7 @@ class Lives(RuleBasedStateMachine):
                 client.take_list(found)
         acked = ledger.acked()
         for key in self.world.journal.results:
-            assert key in self.world.broker.client(key.client).has, f"{key} was never heard"
+            assert key in self.world.broker.client(key.client).has, f"{key} was never received"
             assert key in acked, f"{key} is never acked"
 
     def wake_all(self) -> None:

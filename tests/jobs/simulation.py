@@ -2,7 +2,7 @@
 
 The core is the real one. What is simulated is what it stands on (`world`), with everything that can
 go wrong there: a disk that refuses, a bridge that is killed between any two steps, or frozen until
-others took it for dead, a notice that is missed, a ComfyUI that dies with all its prompts or is
+others counted it as dead, a notice that is missed, a ComfyUI that dies with all its prompts or is
 away for a while (`attempts`), the links to the broker (`publishing`, `links`), and the requests
 that it delivers again (`arrivals`).
 """

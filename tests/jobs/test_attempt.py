@@ -24,7 +24,7 @@ KEY = "comfyui-0123"
 
 
 class Comfy:
-    """A ComfyUI that keeps what it was sent, and ends each prompt as it is told to."""
+    """A ComfyUI that keeps what it was sent, and ends each prompt as the test wants."""
 
     name = "main"
     supervised = False
@@ -124,7 +124,7 @@ async def test_no_error_repeats_the_key(end: Any) -> None:
 
 
 class Slow(Comfy):
-    """A ComfyUI that answers a submission when it is told to, and ends a prompt that is stopped."""
+    """A ComfyUI that answers a submission when it is let, and ends a prompt that is stopped."""
 
     def __init__(self) -> None:
         super().__init__(DONE)

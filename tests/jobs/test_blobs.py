@@ -83,7 +83,7 @@ def test_while_the_databases_clock_was_set_lately_nothing_is_swept(
     blobs.sweeper(older_than_s=3600)(set())
     with psycopg.connect(address) as connection:
         connection.execute("UPDATE files SET put_at = to_timestamp(100)")
-    # To a bridge whose own clock stood still, the database's has gone on by what it was set by.
+    # A bridge whose own clock stood still sees the database's jump by what it was set by.
     steady = -7200.0
     blobs.sweeper(older_than_s=3600)(set())
     assert blobs.read(SHA) == DATA

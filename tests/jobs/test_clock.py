@@ -1,4 +1,4 @@
-"""The journal's clock: it goes on, whatever is done to the wall clock and to the machine."""
+"""The journal's clock: it never jumps, whatever is done to the wall clock and to the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1_800_000_000.0
 
 
 class Machine:
-    """A machine whose wall clock can be set, and which can be started anew."""
+    """A machine whose wall clock can be set, and which can be restarted."""
 
     def __init__(self, wall: float = NOW) -> None:
         self.wall = wall

@@ -131,7 +131,7 @@ def test_a_database_is_called_by_its_place() -> None:
     assert name_of("postgresql:///bridge?user=a@b") == "postgresql:///bridge"
 
 
-def test_blobs_tell_that_a_server_is_not_there_without_the_password() -> None:
+def test_blobs_report_that_a_server_is_not_there_without_the_password() -> None:
     blobs = Blobs("postgresql://bridge:hunter2@127.0.0.1:9/journal")
     with pytest.raises(DatabaseError, match=r"127\.0\.0\.1:9") as caught:
         blobs.open()
@@ -150,7 +150,7 @@ async def test_notices_of_a_server_that_is_away_are_waited_for(
         anext(notices(address, "x", began=nothing, look=nothing, every_s=1.0))
     )
     async with asyncio.timeout(PATIENCE_S):
-        while "cannot listen for notices" not in caplog.text:  # noqa: ASYNC110 - nobody is told of it
+        while "cannot listen for notices" not in caplog.text:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
     assert not waiting.done()
     assert "hunter2" not in caplog.text

@@ -150,7 +150,7 @@ class Two:
     async def until_waiting(self, member: Member, asked: asyncio.Future[Any]) -> None:
         """Wait until a member's transaction is over or waits for a lock."""
         while not asked.done() and not self._waits(self._gates[id(member)].pid):
-            await asyncio.wait((asked,), timeout=0.002)  # nobody is told of a wait for a lock
+            await asyncio.wait((asked,), timeout=0.002)  # there is no event of a wait for a lock
 
     async def is_over_while_stopped(self, first: Act, second: Act) -> None:
         """Have a's transaction stop once it holds its locks; b's waits for nothing of it."""
@@ -270,7 +270,7 @@ async def two_ends(two: Two) -> Pair:
 
 
 async def end_and_delete_dead(two: Two) -> Pair:
-    """A bridge ends its job while another one takes it for dead."""
+    """A bridge ends its job while another one counts it as dead."""
     job = await two.claimed(two.a)
     await two.b.beat()
     await two.a.beat(OVER_S, staying=False)
@@ -288,7 +288,7 @@ async def end_and_delete_dead(two: Two) -> Pair:
 
 
 async def accept_and_delete_dead(two: Two) -> Pair:
-    """A bridge that receives requests accepts one while another one takes it for dead."""
+    """A bridge that receives requests accepts one while another one counts it as dead."""
     await two.b.beat()
     await two.a.beat(OVER_S, staying=False)
 
@@ -301,7 +301,7 @@ async def accept_and_delete_dead(two: Two) -> Pair:
 
 
 async def renew_and_delete_dead(two: Two) -> Pair:
-    """A bridge whose lease is over renews it while another one takes it for dead."""
+    """A bridge whose lease is over renews it while another one counts it as dead."""
     job = await two.claimed(two.a)
     await two.b.beat()
     await two.a.beat(OVER_S, staying=False)

@@ -276,7 +276,7 @@ async def test_outputs_are_found_by_their_index(journal: Journal) -> None:
     assert await journal.output(Key("bob", "j1"), 0) is None
 
 
-async def test_media_lives_as_long_as_its_job(journal: Journal) -> None:
+async def test_media_stays_as_long_as_its_job(journal: Journal) -> None:
     large = b"x" * 100_000
     items: list[Any] = [Blob(name, 1, "image/png", "png") for name in ("small", "large")]
     media = MediaInput("picture", "image", "1", "image", "media", items)

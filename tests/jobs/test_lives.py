@@ -23,7 +23,7 @@ STEPS = 50
 
 
 class Claims(Lives):
-    """Lives in which less befalls jobs, and more their results."""
+    """Lifecycles in which less happens to jobs, and more to their results."""
 
     cancel = clear = pause = send_back = errand = advance = comfyui = None  # type: ignore[assignment]
 
@@ -90,7 +90,7 @@ class GroupLives(Lives):
     @precondition(lambda self: self.world.frozen)
     @rule(which=PICK)
     def thaw(self, which: int) -> None:
-        """A frozen bridge goes on, not knowing for how long it was away."""
+        """A frozen bridge continues, not knowing for how long it was away."""
         life = sorted(self.world.frozen)[which % len(self.world.frozen)]
         bridge = self.world.frozen.pop(life)
         if life in self.world.journal.members:
@@ -102,7 +102,7 @@ class GroupLives(Lives):
                 bridge.writes.popleft().do()
             except LeaseLost:
                 return
-            raise AssertionError("a bridge that was taken for dead changed the journal")
+            raise AssertionError("a bridge that was counted as dead changed the journal")
 
     @rule(number=st.integers(0, 2))
     def restart(self, number: int) -> None:

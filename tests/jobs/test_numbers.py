@@ -1,4 +1,4 @@
-"""Numbers: none is used twice, and they leave in their order, whatever befalls disk and process."""
+"""Numbers: none is used twice and all leave in order, whatever happens to disk and process."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ TOLD = "Server returned non-2xx status code: {}: <Error><Code>{}</Code></Error>"
         ("something new\nmore", "something new", True),
     ],
 )
-def test_what_is_wrong_is_said_in_a_sentence_and_whether_to_wait_for_it(
+def test_what_is_wrong_is_reported_in_a_sentence_and_whether_to_wait_for_it(
     files: ObjectStore, bucket: Bucket, told: str, meaning: str, *, passes: bool
 ) -> None:
     bucket.fault = FileNotFoundError(told) if "404" in told else GenericError(told)

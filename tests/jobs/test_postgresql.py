@@ -74,7 +74,7 @@ async def test_a_commit_whose_answer_was_lost_is_reported_as_what_it_was(
 ) -> None:
     await accept(journal, "j1")
     proxy.swallow_answer(COMMIT, within=True)
-    await accept(journal, "j2")  # done once, and told as done
+    await accept(journal, "j2")  # done once, and reported as done
     assert await jobs(journal) == ["j1", "j2"]
 
 
@@ -100,7 +100,7 @@ async def test_a_claim_whose_commit_was_lost_is_made_again(
 
 
 @pytest.mark.parametrize("but_for", [0, 1, 60, 120, 180, 240])
-async def test_an_acceptance_is_told_as_what_it_was_wherever_its_answer_is_cut(
+async def test_an_acceptance_is_reported_as_what_it_was_wherever_its_answer_is_cut(
     journal: Journal, proxy: TcpProxy, but_for: int
 ) -> None:
     await accept(journal, "j1")
@@ -149,7 +149,7 @@ async def test_an_acceptance_that_was_lost_is_none_if_another_bridge_was_faster(
         *((but_for, True) for but_for in (None, 0, 1, 30, 60)),
     ],
 )
-async def test_an_outcome_is_told_as_what_it_was_wherever_its_answer_is_cut(
+async def test_an_outcome_is_reported_as_what_it_was_wherever_its_answer_is_cut(
     journal: Journal,
     proxy: TcpProxy,
     but_for: int | None,
@@ -229,7 +229,7 @@ async def test_while_the_database_is_away_work_is_refused_and_then_done(
     assert await jobs(journal) == ["j1", "j3"]
 
 
-async def test_nobody_waits_for_ever_for_the_fate_of_a_commit(
+async def test_nobody_waits_for_ever_for_the_outcome_of_a_commit(
     journal: Journal, proxy: TcpProxy
 ) -> None:
     await accept(journal, "j1")

@@ -14,7 +14,7 @@ from bridge.jobs.presence import GONE_S, LOOK_S, VALID_S, DeadMember, MemberStat
 
 T = TypeVar("T")
 LIFE = "a" * 32
-# Time goes on by so much.
+# A step of time.
 TICK_S = VALID_S
 
 
@@ -86,13 +86,13 @@ class World:
         return True
 
     def _ends(self) -> bool:
-        """Every session ends, or that of the member does not; whether it has heard of it or not."""
+        """Every session ends, or that of the member does not; whether it has noticed or not."""
         ended = self.alive or self.leftover
         self.alive = self.leftover = False
         return ended
 
     def _member(self) -> bool:
-        """The member's session goes on: it gets its lock, and then answers questions."""
+        """The member's session continues: it gets its lock, and then answers questions."""
         if not self.locked:
             self.locked = self.alive
             return self.alive

@@ -142,7 +142,7 @@ def test_a_result_is_overtaken_if_another_bridge_drew_a_number_since() -> None:
     assert ledger.note_published(a, y) == [a]
     ledger.renumber([a], y, published=True)
     assert ledger.page("alice", 2) == [(a, 3)]
-    # What x draws next is told after a: a has left.
+    # x publishes its next number after a: a was sent.
     ledger.finish(c, ledger.draw("alice", x), 1.0, x)
     assert ledger.note_published(c, x) == []
     ledger.ack("alice", 2, x)
@@ -187,7 +187,7 @@ async def test_what_a_bridge_with_a_stalled_link_has_is_neither_acked_nor_forgot
     assert await y.ack("alice", n) == 0
     assert not await acked(x, "a")
     assert not await acked(x, "b")
-    # The link goes on, while the client is away: what it asks for is what it missed.
+    # The link stays, while the client is away: it asks for what it missed.
     await publish(y, "a", "b")
     assert await listed(x, n) == ["a", "b"]
     assert not await acked(x, "a")
@@ -206,7 +206,7 @@ async def test_the_stalled_bridge_may_take_the_requests_itself(
     await finish(x, "a")
     n = await finish(y, "b")
     await publish(y, "b")
-    # x hears requests on another connection than the one that it publishes on.
+    # x receives requests on another connection than the one that it publishes on.
     assert await listed(x, n) == []
     assert not await acked(x, "a")
 

@@ -117,7 +117,7 @@ async def test_numbers_go_on_above_all_that_may_have_been_used(tmp_path: Path) -
     taken = draft("later")
     await journal.accept(taken, 1000.0)
     assert await finish(journal, taken.key) > highest + 10_000
-    # A client of whom there is nothing left may have had numbers as well.
+    # A client that has no rows left may have had numbers as well.
     stranger = draft("first", client="bob")
     await journal.accept(stranger, 1000.0)
     assert await finish(journal, stranger.key) > highest + 10_000
@@ -125,7 +125,7 @@ async def test_numbers_go_on_above_all_that_may_have_been_used(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("content", [b"no journal at all" * 1000, b"SQLite format 3\0" + bytes(50)])
-async def test_a_file_that_is_no_journal_is_said_to_be_so_in_one_line(
+async def test_a_file_that_is_no_journal_is_reported_in_one_line(
     tmp_path: Path, content: bytes
 ) -> None:
     path = tmp_path / "journal.db"
@@ -140,7 +140,7 @@ async def test_a_file_that_is_no_journal_is_said_to_be_so_in_one_line(
     assert path.read_bytes() == content
 
 
-async def test_damage_that_is_met_later_is_said_in_one_line_too(tmp_path: Path) -> None:
+async def test_damage_that_is_found_later_is_reported_in_one_line_too(tmp_path: Path) -> None:
     path = await kept(tmp_path)
     journal = Journal(path)
     await journal.open()

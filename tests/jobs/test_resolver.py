@@ -107,7 +107,7 @@ async def test_all_who_wait_for_a_job_learn_that_it_has_ended(tmp_path: Path) ->
         outputs=[KEPT_PICTURE],
         keep_until=2.0,
     )
-    # Another bridge saw it end: before this one hears of it, somebody else looks.
+    # Another bridge saw it end: somebody looks before this one is notified.
     await waiting.gather(key, waits_for(JobOutput("source")))
     async with asyncio.timeout(PATIENCE_S):
         await first

@@ -36,7 +36,7 @@ def plan(*outputs: str) -> Plan:
 @pytest.mark.parametrize(
     ("outputs", "cached", "ran", "reused"),
     [
-        (["3"], {"1", "2"}, {"3"}, True),  # the picture was there; its file was written anew
+        (["3"], {"1", "2"}, {"3"}, True),  # the picture was there; its file was written again
         (["3"], {"1", "2", "3"}, set(), True),
         (["3"], {"1"}, {"2", "3"}, False),
         (["3"], set(), {"1", "2", "3"}, False),

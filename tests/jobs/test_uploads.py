@@ -38,7 +38,7 @@ async def test_an_upload_with_other_bytes_than_announced_is_refused(uploads: Upl
         await uploads.finish("alice", "u")
     with pytest.raises(InvalidInput):
         await uploads.get("alice", "u")
-    # Begun anew it is taken.
+    # It is taken after it was begun again.
     await uploads.begin("alice", "u", announced(b"right"))
     await uploads.part("alice", "u", 0, b"right")
     assert (await uploads.finish("alice", "u")).complete

@@ -188,7 +188,7 @@ async def test_redirects_have_a_limit(server: Web) -> None:
 async def test_a_name_that_says_something_else_the_second_time_gains_nothing(
     server: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is connected to is checked once more, whatever the resolver was told before.
+    # What is connected to is checked once more, whatever the resolver answered before.
     monkeypatch.setattr(module._Resolver, "resolve", _fooled)
     with pytest.raises(BridgeError, match="not a public address"):
         await download(server.url("fooled.example"), STRICT)
@@ -233,7 +233,7 @@ async def test_a_server_that_drips_is_given_up(server: Web) -> None:
         await download(server.url(), DownloadRules(("localhost",), max_bytes=100, timeout_s=0.2))
 
 
-async def test_an_error_tells_neither_password_nor_query() -> None:
+async def test_an_error_contains_neither_password_nor_query() -> None:
     with pytest.raises(BridgeError) as caught:
         await download("http://user:hunter2@127.0.0.1/x?token=hunter2", STRICT)
     assert "hunter2" not in str(caught.value) + str(caught.value.details)

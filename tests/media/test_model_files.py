@@ -1,4 +1,4 @@
-"""Models are fetched whole, by TLS, from hosts of a list, and gone on with after a break."""
+"""Models are fetched whole, by TLS, from hosts of a list, and continued after a break."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ async def test_a_kill_leaves_no_bytes_of_one_file_under_the_etag_of_another(
     assert beside == [b""]
 
 
-async def test_wrong_bytes_are_deleted_and_said(host: Host, target: Path) -> None:
+async def test_wrong_bytes_are_deleted_and_reported(host: Host, target: Path) -> None:
     with pytest.raises(DependencyFailed, match=r"not the right one: its SHA-256 is"):
         await get(host, target, sha256="0" * 64)
     assert left(target) == []
@@ -249,7 +249,7 @@ async def test_only_https_of_the_listed_hosts_is_asked(host: Host, target: Path,
 @pytest.mark.parametrize(
     "url", ["https://[x", "https://localhost:x/a", "https://localhost:70000/a"]
 )
-async def test_what_is_no_url_is_said_also_at_a_redirect(
+async def test_what_is_no_url_is_refused_also_at_a_redirect(
     host: Host, target: Path, url: str
 ) -> None:
     with pytest.raises(DependencyFailed, match="https://"):
@@ -310,7 +310,7 @@ async def test_a_server_that_breaks_and_cannot_go_on_is_given_up(host: Host, tar
     assert len(host.ranges) == 5
 
 
-async def test_too_little_disk_space_is_said_before_it_is_filled(
+async def test_too_little_disk_space_is_reported_before_it_is_filled(
     host: Host, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**20))

@@ -85,7 +85,7 @@ async def test_an_ack_from_an_earlier_connection_is_refused(address: Address) ->
         await first.publish("t", b"old")
         old = await next_of(first)
     assert not first.ack(old)
-    # A clean start makes the broker count packet ids anew: the same id, another message.
+    # After a clean start the broker's packet ids begin again: the same id, another message.
     async with Connection(address, client_id="c", clean_start=True, session_expiry=60) as second:
         await subscribed(second)
         await second.publish("t", b"new")
@@ -416,7 +416,7 @@ async def test_large_payloads_go_both_ways_while_the_event_loop_turns(address: A
     assert longest < 0.05
 
 
-async def test_a_message_tells_by_which_subscription_it_came(address: Address) -> None:
+async def test_a_message_has_the_subscription_by_which_it_came(address: Address) -> None:
     async with Connection(address) as connection:
         assert connection.connack.subscription_ids_available
         codes = await connection.subscribe(

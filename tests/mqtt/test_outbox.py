@@ -13,7 +13,7 @@ NO_SUBSCRIBERS = 0x10  # a reason code of PUBACK
 
 
 class FakeWire:
-    """A wire that keeps what it is given and writes when told to."""
+    """A wire that keeps what it is given and writes when the test wants."""
 
     def __init__(self, mids: list[int] | None = None) -> None:
         self.queued = 0

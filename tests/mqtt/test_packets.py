@@ -125,7 +125,7 @@ def test_a_large_packet_of_garbage_is_as_malformed_as_a_small_one(
     "properties",
     [
         b"\x80\x80\x80\x80\x01",  # a length of five bytes
-        b"\x03\x02\x00\x00\x00\x00",  # a property that goes on after the end
+        b"\x03\x02\x00\x00\x00\x00",  # a property that is longer than the packet
         b"\x01\x21",  # Receive Maximum, which a PUBLISH cannot have
     ],
 )

@@ -118,7 +118,7 @@ def test_paho_reads_what_it_is_given_in_whatever_pieces_it_asks_for(pair: Pair) 
     assert not stream.given
 
 
-def test_reading_tells_nothing_now_from_the_end(pair: Pair) -> None:
+def test_reading_distinguishes_nothing_now_from_the_end(pair: Pair) -> None:
     stream, other = pair
     assert stream.read(10) is None
     other.send(b"abc")

@@ -31,7 +31,7 @@ BROKERS: tuple[Mutant, ...] = (
         file=_STREAM,
         old="    if protocol.handshake_exc is not None:\n",
         new="    if False:\n",
-        guarantee="a server that speaks no WebSocket is named, not taken for a broker",
+        guarantee="a server that speaks no WebSocket is named, not counted as a broker",
         tests=_WEBSOCKET,
     ),
     Mutant(
@@ -80,7 +80,7 @@ BROKERS: tuple[Mutant, ...] = (
         file=_PROBE,
         old="        if told or again:\n",
         new="        if told:\n",
-        guarantee="a size at which connections end without a word is not sent again and again",
+        guarantee="a size at which connections end silently is not sent again and again",
         tests=_SIZES,
     ),
     Mutant(

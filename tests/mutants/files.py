@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 FILES: tuple[Mutant, ...] = (
-    # What is kept: for whom, and on which disk.
+    # Stored files: their clients, and their disk.
     Mutant(
         name="files-for-everybody",
         file="bridge/private.py",

@@ -10,7 +10,7 @@ FLOODS: tuple[Mutant, ...] = (
         file="bridge/service/descriptions.py",
         old="            if self._waited_for:\n",
         new="            if False:\n",
-        guarantee="a ComfyUI that reports its nodes slowly holds up requests a tenth of the time",
+        guarantee="a ComfyUI that reports its nodes slowly blocks requests a tenth of the time",
         tests=("tests/service/test_descriptions.py",),
     ),
     Mutant(
@@ -204,7 +204,7 @@ FLOODS: tuple[Mutant, ...] = (
         file="bridge/jobs/database/database.py",
         old="            self._loop.call_soon(self._answered)\n",
         new="            self._answered()\n",
-        guarantee="what arrives does not wait until all whom one commit answers have gone on",
+        guarantee="what arrives does not wait until all that one commit answers have continued",
         tests=("tests/jobs/test_database.py",),
     ),
     Mutant(

@@ -13,7 +13,7 @@ _RESULTS = "custom_components/comfy2mqtt/results.py"
 _CHECKS = "tests/peers/homeassistant_integration"
 _HUB_CHECKS = f"{_CHECKS}/checks_hub.py"
 _MISSED = f"{_CHECKS}/checks_missed.py"
-_TOLD_ONCE = f"{_CHECKS}/checks_told_once.py"
+_REPORTED_ONCE = f"{_CHECKS}/checks_reported_once.py"
 _DEVICES = f"{_CHECKS}/checks_devices.py"
 
 HOMEASSISTANT: tuple[Mutant, ...] = (
@@ -141,7 +141,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         "                    break",
         new="await self._acknowledge()\n                if True:\n                    break",
         guarantee="what the broker did not take is acknowledged at once where it is listed",
-        tests=(f"{_TOLD_ONCE}::test_very_many_that_were_missed_are_told_once_each",),
+        tests=(f"{_REPORTED_ONCE}::test_very_many_that_were_missed_are_reported_once_each",),
         home=True,
     ),
     Mutant(
@@ -150,7 +150,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         old="Ledger(taken=self._ledger.taken)",
         new="Ledger()",
         guarantee="a backup of a bridge that was restored tells Home Assistant nothing twice",
-        tests=(f"{_TOLD_ONCE}::test_a_bridge_whose_backup_was_restored_tells_nothing_twice",),
+        tests=(f"{_REPORTED_ONCE}::test_a_bridge_whose_backup_was_restored_reports_nothing_twice",),
         home=True,
     ),
     Mutant(
@@ -168,7 +168,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         new="listed.result.n > self._ledger.after and "
         "self._ended(listed.result, listed.n, is_history=is_history)",
         guarantee="a result that is listed under a higher number than its own has its event",
-        tests=(f"{_MISSED}::test_a_result_that_comes_late_is_told_once",),
+        tests=(f"{_MISSED}::test_a_result_that_comes_late_is_reported_once",),
         home=True,
     ),
     Mutant(
@@ -178,7 +178,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         new="peek=True,",
         guarantee="a result that the broker did not take has its event",
         tests=(
-            f"{_MISSED}::test_what_the_broker_did_not_take_is_told_once_after_the_next_interruption",
+            f"{_MISSED}::test_what_the_broker_did_not_take_is_reported_once_after_the_next_interruption",
         ),
         home=True,
     ),

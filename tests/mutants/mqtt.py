@@ -19,7 +19,7 @@ MQTT: tuple[Mutant, ...] = (
         file="bridge/requests/errors.py",
         old="if isinstance(error, LeaseLost):",
         new="if False:",
-        guarantee="a request to a bridge that was taken for dead is not answered, and no defect",
+        guarantee="a request to a bridge that was counted as dead is not answered, and no defect",
         tests=("tests/requests/test_handler.py", "tests/requests/test_operator.py"),
     ),
     Mutant(
@@ -239,7 +239,7 @@ MQTT: tuple[Mutant, ...] = (
         file="bridge/adapters/mqtt/subscriber.py",
         old="was_up=group is not None",
         new="was_up=False",
-        guarantee="a bridge that has been up goes on trying to take the requests over",
+        guarantee="a bridge that was online keeps trying to take the requests over",
         tests=("tests/adapters/mqtt/test_subscriber.py",),
     ),
 )

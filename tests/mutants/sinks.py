@@ -1,4 +1,4 @@
-"""Mutants of sinks: nothing inward, nothing lost, nobody slowed, everything told."""
+"""Mutants of sinks: nothing inward, nothing lost, nobody slowed, everything reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ SINKS: tuple[Mutant, ...] = (
         file="bridge/sinks/schedule.py",
         old="passes = status in _PASSING",
         new="passes = True",
-        guarantee="a presigned URL that has expired is told at once",
+        guarantee="a presigned URL that has expired is reported at once",
         tests=("tests/sinks/test_schedule.py",),
     ),
     Mutant(
@@ -50,7 +50,7 @@ SINKS: tuple[Mutant, ...] = (
         file="bridge/jobs/runner.py",
         old="if self._delivering.has(job) and await self._resumed(job, plan):",
         new="if False:",
-        guarantee="a bridge that dies while it delivers goes on with the sinks, not with ComfyUI",
+        guarantee="a bridge that dies while it delivers continues with the sinks, not with ComfyUI",
         tests=("tests/jobs/test_delivering.py",),
     ),
     Mutant(
@@ -82,7 +82,7 @@ SINKS: tuple[Mutant, ...] = (
         file="bridge/sinks/delivery.py",
         old="places = self._places.setdefault(client, asyncio.Semaphore(AT_ONCE))",
         new='places = self._places.setdefault("", asyncio.Semaphore(AT_ONCE))',
-        guarantee="a client's server that hangs holds up no other client's deliveries",
+        guarantee="a client's server that hangs blocks no other client's deliveries",
         tests=("tests/sinks/test_delivery.py",),
     ),
     Mutant(

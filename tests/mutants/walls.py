@@ -5,13 +5,13 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 WALLS: tuple[Mutant, ...] = (
-    # Several bridges: leases, and what a bridge does that was taken for dead.
+    # Several bridges: leases, and what a bridge does that was counted as dead.
     Mutant(
         name="dead-bridge-writes",
         file="bridge/jobs/database/postgresql.py",
         old="        if self._guard:\n",
         new="        if False:\n",
-        guarantee="what a bridge does that was taken for dead does not count",
+        guarantee="what a bridge does that was counted as dead does not count",
         tests=("tests/jobs/test_membership.py",),
         postgresql=True,
     ),
@@ -20,7 +20,7 @@ WALLS: tuple[Mutant, ...] = (
         file="bridge/jobs/database/postgresql.py",
         old='f"SELECT pg_advisory_xact_lock({_JOURNAL})"',
         new='f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})"',
-        guarantee="nobody writes while a bridge is taken for dead, or the sweep runs",
+        guarantee="nobody writes while a bridge is counted as dead, or the sweep runs",
         tests=("tests/jobs/test_interleaving.py",),
         postgresql=True,
     ),
@@ -29,7 +29,7 @@ WALLS: tuple[Mutant, ...] = (
         file="bridge/jobs/database/postgresql.py",
         old='            pipeline.execute(f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})")\n',
         new="            pass\n",
-        guarantee="a bridge is taken for dead before or after it writes, not meanwhile",
+        guarantee="a bridge is counted as dead before or after it writes, not meanwhile",
         tests=("tests/jobs/test_interleaving.py",),
         postgresql=True,
     ),
@@ -161,7 +161,7 @@ WALLS: tuple[Mutant, ...] = (
         file="bridge/jobs/presence.py",
         old="        if self._counts:\n",
         new="        if True:\n",
-        guarantee="who is taken for dead because its session ended publishes nothing",
+        guarantee="a bridge that is counted as dead because its session ended publishes nothing",
         tests=("tests/jobs/test_presence.py",),
     ),
     Mutant(
@@ -169,7 +169,7 @@ WALLS: tuple[Mutant, ...] = (
         file="bridge/jobs/presence.py",
         old="                if expires != each.expires:\n",
         new="                if False:\n",
-        guarantee="who lost its session, and made a new one, is not taken for dead",
+        guarantee="a bridge that lost its session, and made a new one, is not counted as dead",
         tests=("tests/jobs/test_presence.py",),
     ),
     Mutant(
@@ -187,7 +187,7 @@ WALLS: tuple[Mutant, ...] = (
         old="    DELETE FROM members WHERE [up_for_long] AND life = ? AND expires = ?\n"
         '    AND pg_try_advisory_xact_lock([presence])""")\n',
         new='    DELETE FROM members WHERE [up_for_long] AND life = ? AND expires = ?""")\n',
-        guarantee="a bridge that has its session again is not taken for dead",
+        guarantee="a bridge that has its session again is not counted as dead",
         tests=("tests/jobs/test_membership.py",),
         postgresql=True,
     ),
@@ -233,7 +233,7 @@ WALLS: tuple[Mutant, ...] = (
         file="bridge/jobs/journal/membership.py",
         old="    return jumped_s if jumped_s > max(lease_s, _JUMP_S) else 0.0\n",
         new="    return 0.0\n",
-        guarantee="a database's clock that is set forward takes nobody for dead",
+        guarantee="a database's clock that is set forward makes nobody count as dead",
         tests=("tests/jobs/test_membership.py",),
         postgresql=True,
     ),

@@ -20,7 +20,7 @@ def ensure(package: str) -> Path:
     Its version is that of the distribution. Skips the test, loudly, where there is no apt-get.
     """
     if shutil.which("apt-get") is None:
-        pytest.skip(f"SKIPPED FOR WANT OF apt-get, WHICH BRINGS {package}")
+        pytest.skip(f"SKIPPED WITHOUT apt-get, WHICH BRINGS {package}")
 
     def unpack(folder: Path) -> None:
         # Lists of our own: the system's may be empty, and filling those takes root.

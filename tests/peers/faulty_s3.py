@@ -23,7 +23,7 @@ _DROPPED = ("transfer-encoding", "content-length", "content-encoding", "connecti
 
 
 class FaultyS3:
-    """`faults` befall the next requests, one each; `always` all of them.
+    """`faults` happen to the next requests, one each; `always` to all of them.
 
     A fault is one of `_REFUSALS`, or `slow`, `hang` (nothing is done until `always` is another),
     `half request` (the connection is cut while the request's body comes), `lost answer` (cut after

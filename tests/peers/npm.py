@@ -17,7 +17,7 @@ def node() -> str:
     """Return Node's program; skips the test, loudly, where there is none that is new enough."""
     found = shutil.which("node")
     if found is None or shutil.which("npm") is None:
-        pytest.skip("SKIPPED FOR WANT OF node AND npm")
+        pytest.skip("SKIPPED WITHOUT node AND npm")
     told = subprocess.run((found, "--version"), capture_output=True, text=True, check=True).stdout
     if int(told.strip().lstrip("v").partition(".")[0]) < NODE:
         pytest.skip(f"SKIPPED: node {told.strip()} IS TOO OLD, {NODE} IS NEEDED")

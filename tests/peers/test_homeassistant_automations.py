@@ -86,7 +86,7 @@ async def a_house(peer: Peer) -> None:
     ):
         entity = {"unique_id": name, "default_entity_id": f"{kind}.{name}", topic: f"test/{name}"}
         peer.publish(f"homeassistant/{kind}/{name}/config", {"name": name, **entity}, retain=True)
-        # Retained: who is told of a camera subscribes a moment later.
+        # Retained: Home Assistant subscribes a moment after it discovered a camera.
         state = data.getvalue() if kind == "camera" else b"OFF"
         peer.publish(f"test/{name}", state, retain=True)
 

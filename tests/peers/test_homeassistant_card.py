@@ -73,14 +73,14 @@ async def test_a_prompt_becomes_a_picture_on_a_dashboard(
             await expect(first.get_by_text("No picture yet")).to_be_visible()
             await a_picture_is_made(page)
             await a_job_is_cancelled(page)
-            await an_error_is_told_as_home_assistant_tells_it(page)
+            await an_error_is_shown_as_home_assistant_shows_it(page)
             gone = page.locator("comfy2mqtt-card").nth(2)
             await expect(gone.get_by_text("There is no such workflow.")).to_be_visible()
             await expect(gone.get_by_role("button", name="Run")).to_be_disabled()
             said = page.locator("comfy2mqtt-card").nth(3).get_by_role("status")
             lacks = "The workflow cannot run. Not there, or not allowed: NoSuchNode"
             await expect(said).to_have_text(lacks)
-            # A bridge that stops and starts is noticed, and the card goes on.
+            # A bridge that stops and starts is noticed, and the card works again.
             await bridge.stop()
             await expect(first.get_by_text("The bridge is not available.")).to_be_visible()
             await bridge.start()
@@ -110,7 +110,7 @@ async def a_picture_is_made(page: Page) -> None:
     assert any(percent > 0 for _, percent in seen)
 
 
-async def an_error_is_told_as_home_assistant_tells_it(page: Page) -> None:
+async def an_error_is_shown_as_home_assistant_shows_it(page: Page) -> None:
     card = page.locator("comfy2mqtt-card").nth(0)
     error = {
         "message": "as it came",

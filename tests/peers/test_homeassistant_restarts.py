@@ -52,7 +52,7 @@ async def told(server: Server, peer: Peer) -> None:
 
 
 async def one_end_for_each(broker: Mosquitto, peer: Peer) -> None:
-    """Assert that each job has succeeded, is acknowledged, and was told of once."""
+    """Assert that each job has succeeded, is acknowledged, and was reported once."""
     async with Peer(broker.url, client=CLIENT) as other:
         await other.listen()
         other.request("list", {"peek": True, "transaction": "test"})

@@ -48,7 +48,7 @@ def demo() -> dict[str, Any]:
 
 
 def flow(port: int, seen: str) -> list[dict[str, Any]]:
-    """The flow as it is, but for the broker's port; what comes out of it is told on a topic."""
+    """The flow as it is, but for the broker's port; its results are published on a topic."""
     nodes: list[dict[str, Any]] = json.loads(FLOW.read_text())
     by_id = {node["id"]: node for node in nodes}
     by_id["c2m-broker"] |= {"broker": "127.0.0.1", "port": str(port)}

@@ -168,7 +168,7 @@ async def test_after_a_connection_that_was_cut_a_blob_is_whole_or_not_there(
         ("half request", "cannot be reached|sending request", Away),
     ],
 )
-async def test_what_is_wrong_is_said_in_one_sentence(
+async def test_what_is_wrong_is_reported_in_one_sentence(
     s3: FaultyS3, fault: str, meaning: str, kind: type[Exception]
 ) -> None:
     files = store(s3)
@@ -255,7 +255,7 @@ async def test_outcomes_wait_for_a_store_that_is_away_and_are_not_lost(
     s3.always = "slow down"
     ends = asyncio.create_task(finished(journal, files, SMALL, "j1"))
     async with asyncio.timeout(PATIENCE_S):
-        while files.fault is None:  # noqa: ASYNC110 - nobody is told of it
+        while files.fault is None:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.05)
     # Small outputs do not need it.
     await finished(journal, files, b"small", "j2")
@@ -465,6 +465,6 @@ async def test_a_store_that_gives_no_parts_is_found_before_they_are_needed(tmp_p
         assert not any((tmp_path / "rclone" / "pictures").rglob("probe/*"))
 
 
-async def test_clocks_that_are_an_hour_apart_are_said_to_be(tmp_path: Path) -> None:
+async def test_clocks_that_are_an_hour_apart_are_reported(tmp_path: Path) -> None:
     with s3rver(tmp_path, 3600) as url, pytest.raises(Away, match="clock and the store's are too"):
         await asyncio.to_thread(of_another_make(url).open)

@@ -24,7 +24,7 @@ def address(postgresql: PostgreSQL) -> Iterator[str]:
         yield address
 
 
-async def test_in_session_mode_several_bridges_work_and_hear_of_each_other(
+async def test_in_session_mode_several_bridges_work_and_notify_each_other(
     postgresql: PostgreSQL, address: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def unwanted(_: Ask) -> None:

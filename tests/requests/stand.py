@@ -102,7 +102,7 @@ class Packets:
 
 
 class SetNotes:
-    """Hears what happens to sets."""
+    """Records what happens to sets."""
 
     def __init__(self) -> None:
         self.statuses: list[SetStatus] = []

@@ -56,7 +56,7 @@ async def test_an_accepted_job_is_on_disk_answered_and_queued(stand: Stand) -> N
 
 
 async def test_the_garbage_collector_does_not_go_through_waiting_jobs(stand: Stand) -> None:
-    """With ten thousand of them it held up the event loop for a tenth of a second."""
+    """With ten thousand of them it blocked the event loop for a tenth of a second."""
     await stand.submitted("j1")
     job = stand.dispatcher.book.entries[Key("alice", "j1")].job
     parts = (job, job.needs, job.envelope, job.envelope.put, job.envelope.webhooks)
@@ -252,7 +252,7 @@ async def test_what_a_comfyui_was_found_to_have_is_looked_for_again_once_it_has_
     assert error.code == "comfyui_unavailable"
 
 
-async def test_a_dry_run_tells_what_would_be_and_keeps_nothing(stand: Stand) -> None:
+async def test_a_dry_run_answers_what_would_be_and_keeps_nothing(stand: Stand) -> None:
     await stand.submitted("j1")
     report = await stand.data("submit", workflow="simple", dry_run=True, inputs={"seed": 5})
     assert (report["runnable"], report["position"]) == (True, 1)

@@ -55,7 +55,7 @@ def test_a_command_is_for_one_bridge_or_for_all(
     assert carried_out_by(operator.decode(verb, payload), owner, owner) == expected
 
 
-def test_a_bridge_that_lives_is_waited_for_and_one_that_died_is_not() -> None:
+def test_a_bridge_that_runs_is_waited_for_and_one_that_died_is_not() -> None:
     done = ReleaseReport(released=1)
     assert replies(["b", "c"], {"b", "c"}, {"b": done}) is None
     assert replies(["b", "c"], {"b", "c"}, {"b": done, "c": done}) == {"b": done, "c": done}
@@ -67,7 +67,7 @@ def test_a_bridge_that_lives_is_waited_for_and_one_that_died_is_not() -> None:
     assert found["c"].details == {"member": "c"}
 
 
-def test_a_bridge_that_lives_is_not_waited_for_without_end() -> None:
+def test_a_bridge_that_runs_is_not_waited_for_without_end() -> None:
     found = replies(["b", "c"], {"b"}, {}, waited_s=8.0)
     assert found is not None
     assert {name: each.code for name, each in found.items() if isinstance(each, BridgeError)} == {

@@ -258,7 +258,7 @@ async def test_a_large_output_is_read_from_its_file(stand: Stand) -> None:
 
 @pytest.mark.parametrize("asked", [{}, {"inline": True}, {"width": 32}, {"offset": 2}])
 @pytest.mark.parametrize("size", [2000, 500_000], ids=["row", "file"])
-async def test_an_output_that_the_disk_has_damaged_is_refused_and_said_to_be_so(
+async def test_an_output_that_the_disk_has_damaged_is_refused_as_damaged(
     stand: Stand, tmp_path: Path, asked: dict[str, Any], size: int
 ) -> None:
     data = bytes(size)

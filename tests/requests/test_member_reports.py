@@ -138,7 +138,7 @@ async def test_a_bridge_that_dies_while_its_report_is_due_is_named_in_the_answer
     assert b.operator.commands == [VERB]
 
 
-async def test_a_bridge_that_lives_and_does_not_report_is_not_waited_for_without_end(
+async def test_a_bridge_that_runs_and_does_not_report_is_not_waited_for_without_end(
     group: list[Bridge], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a, b, _ = group

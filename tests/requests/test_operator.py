@@ -162,7 +162,7 @@ async def test_an_order_that_cannot_be_decoded_is_refused(stand: Stand) -> None:
     assert (await stand.error("queue/list", limit=0))[0] == "bad_request"
 
 
-async def test_orders_to_start_and_stop_are_for_the_comfyuis_that_are_ours(stand: Stand) -> None:
+async def test_commands_to_start_and_stop_are_for_the_comfyuis_that_are_ours(stand: Stand) -> None:
     for verb in ("stop", "restart", "start"):
         assert list((await stand.data(f"comfyui/{verb}"))["instances"]) == ["ours"]
     code, details = await stand.error("comfyui/stop", instance="theirs")

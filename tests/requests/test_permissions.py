@@ -19,7 +19,7 @@ def refused(setting: str) -> pytest.RaisesExc[Forbidden]:
     return pytest.RaisesExc(Forbidden, check=lambda error: error.details["setting"] == setting)
 
 
-def test_whom_nobody_listed_may_do_what_harms_nobody() -> None:
+def test_a_client_that_is_not_listed_may_do_what_harms_nobody() -> None:
     rights = Permissions({})
     assert rights.of("anybody") == Granted()
     rights.check_workflow("anybody", "any")

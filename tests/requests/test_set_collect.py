@@ -328,6 +328,6 @@ async def test_what_a_crash_left_of_a_zip_is_deleted_at_the_start(
     assert not left.exists()
 
 
-async def test_jobs_that_gave_nothing_are_no_news(stand: Stand) -> None:
+async def test_jobs_that_gave_nothing_publish_nothing(stand: Stand) -> None:
     await run(stand, [[]], repeat=1)
     assert [each.job.state for each in await jobs(stand)] == ["succeeded"]

@@ -58,7 +58,7 @@ async def jobs(stand: Stand, set_id: str | None = None) -> list[Record]:
 
 async def made(stand: Stand, set_id: str, number: int) -> list[str]:
     """Wait until so many jobs of a set were made; return their ids."""
-    while len(found := await jobs(stand, set_id)) < number:  # noqa: ASYNC110 - nobody is told
+    while len(found := await jobs(stand, set_id)) < number:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0)
     assert len(found) == number
     return [each.job.key.job_id for each in found]
@@ -322,7 +322,7 @@ async def test_a_set_goes_on_where_it_was_after_a_restart(stand: Stand) -> None:
 
 @contextmanager
 def restarted(stand: Stand) -> Iterator[None]:
-    """Have another driver, which knows only what the journal has; the old one is heard no more."""
+    """Replace the driver by one that knows only what the journal has, and ignore the old one."""
     old = stand.driver
     stand.driver = SetDriver(
         stand.journal,
@@ -400,7 +400,7 @@ async def test_a_set_maps_over_the_jobs_of_another_that_were_not_made_yet(
     await asked(stand, repeat=5, set_id="s1")
     answer = await asked(stand, workflow="picture", set_id="s2", **way)
     assert answer["total"] == 5
-    # They wait, and hold up no others: the jobs that they wait for have to be made.
+    # They wait, and block no others: the jobs that they wait for have to be made.
     await made(stand, "s2", 5)
     await made(stand, "s1", AHEAD)
     state: State = "waiting"
@@ -465,7 +465,7 @@ async def test_a_defect_in_a_set_costs_that_set_alone(
 
     monkeypatch.setattr(stand.journal.sets, "spec", broken)
     await stand.data("resume", set_id="s1")
-    while "defect in the bridge" not in caplog.text:  # noqa: ASYNC110 - nobody is told
+    while "defect in the bridge" not in caplog.text:  # noqa: ASYNC110 - there is no event
         await asyncio.sleep(0)
     await asked(stand, repeat=1, set_id="s2")
     await stand.data("cancel", set_id="s2")

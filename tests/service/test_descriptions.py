@@ -201,7 +201,7 @@ async def test_a_comfyui_that_hangs_when_asked_is_published_as_what_it_becomes(
             await asyncio.sleep(0)
         comfyui.become("unreachable")
         await published.until("unreachable")
-        comfyui.become("ready", "2")  # another process is asked anew
+        comfyui.become("ready", "2")  # another process is asked again
         assert await published.until("ready")
 
 

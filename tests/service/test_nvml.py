@@ -59,7 +59,7 @@ async def test_a_card_has_memory_temperature_and_power(library: ModuleType) -> N
     assert (told.source, told.temperature_c, told.power_w) == ("nvml", 61.0, 212.47)
 
 
-def test_what_a_card_does_not_tell_is_unknown(
+def test_what_a_card_does_not_report_is_unknown(
     library: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("MemoryInfo", "Temperature", "PowerUsage"):

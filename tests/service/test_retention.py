@@ -68,7 +68,7 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
     await uploads.begin("alice", "photo", BeginUpload(size=1, sha256="c" * 64))
     running = asyncio.create_task(sweeping.run())
     async with asyncio.timeout(PATIENCE_S):
-        while left.exists():  # noqa: ASYNC110 - nobody is told of it
+        while left.exists():  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
     assert "cannot delete expired data" in caplog.text
     assert not strange.exists()

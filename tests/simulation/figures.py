@@ -69,7 +69,7 @@ def turns(fleet: Fleet, since: float, until: float) -> Counter[str]:
 
 
 def longest_gap_s(fleet: Fleet, since: float, until: float) -> float:
-    """Return the longest time between two turns of any client, all of whom have jobs that wait."""
+    """Return the longest time between two turns of any client; all clients have waiting jobs."""
     starts: dict[str, list[float]] = {}
     for record in fleet.records.values():
         if record.starts and since <= record.starts[0] < until:

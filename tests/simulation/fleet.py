@@ -344,7 +344,7 @@ class Fleet:
         self.at(self.now + seconds, do)
 
     def run(self, until: float) -> None:
-        """Let the time go by until then."""
+        """Advance the time until then."""
         while self._heap and self._heap[0][0] <= until:
             self.now, _, do = heapq.heappop(self._heap)
             do()

@@ -1,6 +1,6 @@
 """A real Chromium, and somebody who uses the page in it.
 
-Driven by playwright: it waits for what it is told to click, gives each window a profile of its
+Driven by playwright: it waits for what it is to click, gives each window a profile of its
 own, and brings its driver along; the browser is the distribution's.
 """
 

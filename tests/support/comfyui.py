@@ -141,7 +141,7 @@ class Server:
         await asyncio.Event().wait()
 
     def _failed(self, failure: StartFailed, _: PlannedRestart) -> None:
-        # Which of the two a kill is taken for depends on what else the kernel killed on this host.
+        # Which of the two a kill counts as depends on what else the kernel killed on this host.
         if failure.failure not in ("killed", "host_out_of_memory"):
             self._news.put(failure)
 
@@ -178,7 +178,7 @@ def new_id() -> str:
 
 
 def image(*, seed: int | None = None, size: int = 64, count: int = 1) -> Graph:
-    """Node 1: noise, another picture with each seed; drawn anew where none is given."""
+    """Node 1: noise, another picture with each seed; a random one where none is given."""
     drawn = uuid.uuid4().int % 2**53 if seed is None else seed
     inputs = {"width": size, "height": size, "channels": 3, "count": count, "kind": "noise"}
     return {"1": {"class_type": "TestImage", "inputs": {**inputs, "seed": drawn}}}

@@ -1,6 +1,6 @@
 """The diagrams of docs/architecture.md, drawn from the code: `python -m tests.support.diagrams`.
 
-Each stands between two comments that name it. Run as a program it draws them anew.
+Each stands between two comments that name it. Run as a program it draws them again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def states(transitions: Mapping[tuple[State, Transition], State] = TRANSITIONS) 
 
 
 def topics() -> str:
-    """Draw who publishes which topics to whom, those of one kind on one arrow."""
+    """Draw topics with their publishers and subscribers, those of one kind on one arrow."""
     found: dict[tuple[str, str, str], list[str]] = {}
     for channel in channels():
         _, *levels = channel.address.replace("{", "&lt;").replace("}", "&gt;").split("/")
@@ -146,7 +146,7 @@ def _block(name: str, diagram: str) -> str:
 
 
 def main() -> None:
-    """Draw all diagrams of the page anew."""
+    """Draw all diagrams of the page again."""
     page = PAGE.read_text("utf-8")
     for name, draw in DIAGRAMS.items():
         page = page.replace(_block(name, drawn(name, page)), _block(name, draw()))

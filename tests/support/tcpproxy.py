@@ -133,7 +133,7 @@ class TcpProxy:
         self._flowing.clear()
 
     def flow(self) -> None:
-        """Pass on what was held up, and what follows."""
+        """Pass on what was delayed, and what follows."""
         self._flowing.set()
 
     def hold_answers(self, first: bytes) -> None:

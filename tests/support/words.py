@@ -1,9 +1,9 @@
 """Words that readers of our texts stumbled over, each with a better one: `make check` refuses them.
 
 Texts are the pages, docstrings, comments, and strings with a space in them (messages, help, log
-lines); code in pages is not text. Nor may a docstring begin with a question word, also in tests:
-"What is known of a machine" hides its subject, "A machine's system and processor" names it. Names
-of modules, classes and functions have a list of their own.
+lines; in tests strings are data); code in pages is not text. Nor may a docstring begin with a
+question word: "What is known of a machine" hides its subject, "A machine's system and processor"
+names it. Names of modules, classes and functions have a list of their own.
 Run as a program it prints what it finds, and ends with 1 if that is anything.
 """
 
@@ -112,20 +112,30 @@ def prose(page: str) -> str:
     return _NO_TEXT.sub(lambda found: re.sub(r"[^\n]", " ", found[0]), page)
 
 
-def strings(source: str) -> str:
-    """Return docstrings, comments and messages of a Python file, each in the line of its own."""
+def strings(source: str, *, docstrings: bool = False) -> str:
+    """Return docstrings, comments and messages of a Python file, each in the line of its own.
+
+    With `docstrings` only these and the comments: strings in tests are data.
+    """
     lines = {
         token.start[0]: token.string
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    for node in _docstrings(tree) if docstrings else ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             for number, line in enumerate(node.value.split("\n")):
                 at = node.lineno + number
                 lines[at] = f"{lines.get(at, '')} {line}"
     last = max(lines, default=0)
     return "\n".join(lines.get(number, "") for number in range(1, last + 1))
+
+
+def _docstrings(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr):
+            yield node.value
 
 
 def questions(source: str) -> Iterator[Finding]:
@@ -159,6 +169,8 @@ def texts() -> Iterator[tuple[Path, str]]:
         yield page, prose(text)
     for file in sources():
         yield file, strings(file.read_text("utf-8"))
+    for file in tests():
+        yield file, strings(file.read_text("utf-8"), docstrings=True)
     for pattern in ("*.js", "*.css"):
         for file in sorted((ROOT / "bridge").rglob(pattern)):
             yield file, remarks(file.read_text("utf-8"))
@@ -179,13 +191,18 @@ def sources() -> Iterator[Path]:
         yield from sorted((ROOT / folder).rglob("*.py"))
 
 
+def tests() -> Iterator[Path]:
+    """Yield the Python files of the tests."""
+    yield from sorted((ROOT / "tests").rglob("*.py"))
+
+
 def everywhere() -> Iterator[str]:
     """Yield a line for each word that was found: where, and what to write instead."""
     found = [(file, each) for file, text in texts() for each in findings(text)]
     for file in sources():
         source = file.read_text("utf-8")
         found += [(file, each) for each in (*questions(source), *names(source, file.stem))]
-    for file in sorted((ROOT / "tests").rglob("*.py")):
+    for file in tests():
         found += [(file, each) for each in questions(file.read_text("utf-8"))]
     for file, each in found:
         yield f"{file.relative_to(ROOT)}:{each.line}: '{each.word}': {each.instead}"

@@ -90,7 +90,7 @@ def differences(want: Any, got: Any, info: ObjectInfo) -> list[str]:
 def same(one: Any, two: Any) -> bool:
     """Compare as JSON does: 1 and 1.0 are the same, 1 and true are not.
 
-    A page that puts a camera in its place computes its numbers anew: their last bits may differ.
+    A page that puts a camera in its place computes its numbers again: their last bits may differ.
     """
     if isinstance(one, bool) or isinstance(two, bool):
         return one is two

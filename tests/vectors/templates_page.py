@@ -1,7 +1,7 @@
 """Draws docs/templates.md: what each template of October 2026 takes, gives and lacks.
 
 The templates are those of `templates-0.1.123.json.gz`, the server is a 0.33.0 without any models,
-the front end 1.58.1. `make templates` draws the page anew.
+the front end 1.58.1. `make templates` draws the page again.
 """
 
 from __future__ import annotations

@@ -276,7 +276,7 @@ def test_a_subgraphs_outputs_are_sent_to_as_well() -> None:
     assert prompt["9"]["inputs"]["images"] == ["20:1", 0]
 
 
-def test_a_value_may_be_sent_to_any_type_where_that_is_said_and_never_to_combos() -> None:
+def test_a_value_may_be_sent_to_any_type_where_that_is_allowed_and_never_to_combos() -> None:
     for rules, wanted in (
         ({}, ("nearest-exact", None)),
         # The page fails to make the link, and ComfyUI would refuse it.

@@ -94,7 +94,7 @@ def test_values_by_name_are_taken_by_name() -> None:
 
 
 def test_a_file_of_a_newer_class_has_its_values_in_the_right_inputs() -> None:
-    """The class had an input more, in front of the others: the page then goes by names, too."""
+    """The class had an input more, in front of the others: the page then uses names, too."""
     drawing = Drawing()
     listed = ["fast", 5, "fixed", 33, 7.5, "euler", "karras", 0.9]
     names = ["mode", "seed", "control_after_generate", "steps", "cfg", "sampler_name", "scheduler"]

@@ -213,7 +213,7 @@ def test_a_class_of_the_server_is_none_of_the_page() -> None:
     assert prompt["9"]["inputs"]["images"] == ["3", 0]
 
 
-def test_an_unknown_class_can_be_kept_with_what_the_file_tells_of_it() -> None:
+def test_an_unknown_class_can_be_kept_with_what_the_file_has_of_it() -> None:
     drawing = Drawing()
     source(drawing)
     slots: dict[str, Any] = {"inputs": {"image": "IMAGE"}, "outputs": {"IMAGE": "IMAGE"}}

@@ -63,7 +63,7 @@ def hosting(values: Any, mode: int = 0, **more: Any) -> Drawing:
 
 
 @pytest.mark.parametrize("version", comparison.VERSIONS)
-def test_a_subgraph_is_spread_out_with_ids_that_tell_the_way(version: str) -> None:
+def test_a_subgraph_is_expanded_with_ids_that_name_the_path(version: str) -> None:
     prompt = converted(hosting([640]).document(inverting_subgraph()), version)
 
     assert sorted(prompt) == ["1", "3", "8:4", "8:5"]

@@ -46,7 +46,7 @@ def test_our_nodes_name_the_inputs() -> None:
     assert definition.missing is UNSET
 
 
-def test_an_input_tells_what_it_takes() -> None:
+def test_an_input_describes_what_it_takes() -> None:
     found = properties(NAMED)
     assert found["prompt"] == {
         "x-kind": "text",
@@ -64,7 +64,7 @@ def test_an_input_tells_what_it_takes() -> None:
         "maximum": 100,
         "default": 20,
     }
-    assert "default" not in found["seed"]  # drawn anew where it is left out
+    assert "default" not in found["seed"]  # a random one where it is left out
     assert (found["seed"]["minimum"], found["seed"]["maximum"]) == (0, SEED_MAX)
     assert (found["cfg"]["minimum"], found["cfg"]["maximum"]) == (0.0, 30.0)
 
@@ -84,7 +84,7 @@ def test_without_our_nodes_plain_names_come_first_and_every_literal_by_its_place
     assert list(found)[:4] == ["image", "seed", "steps", "cfg"]
     assert found["steps"]["title"] == "The sampler: steps"
     assert found["steps"]["description"] == "How many."
-    # What has no name is told in brief: where it is and what it says now.
+    # An input without a name is described in brief: its place and its present value.
     assert found["2.sampler"] == {
         "x-kind": "choice",
         "x-place": "The sampler: sampler",
@@ -182,7 +182,7 @@ def test_the_name_of_a_list_fits_into_a_topic() -> None:
         assert name != constraints.list_name(f"{owner} ", "model.name")
 
 
-def test_a_definition_tells_its_node_classes_and_an_example_that_can_be_sent() -> None:
+def test_a_definition_lists_its_node_classes_and_an_example_that_can_be_sent() -> None:
     definition = workflow(NAMED).definition()
     assert definition.nodes == sorted({node["class_type"] for node in NAMED.values()})
     assert definition.example["picture"]["base64"]
@@ -191,7 +191,7 @@ def test_a_definition_tells_its_node_classes_and_an_example_that_can_be_sent() -
     assert [each.spec.name for each in bound.media] == ["picture"]
 
 
-def test_outputs_tell_their_content_type_before_there_are_any() -> None:
+def test_outputs_have_their_content_type_before_there_are_any() -> None:
     document = {
         **NAMED,
         "10": {"class_type": "SaveImage", "inputs": {"images": ["8", 0]}},
@@ -215,7 +215,7 @@ def test_a_choice_input_of_ours_offers_its_lines_or_what_it_is_wired_to() -> Non
     node["inputs"] = {"name": "how", "value": "b", "choices": "a\n\n b \na"}
     assert properties(document)["how"]["enum"] == ["a", "b"]
     node["inputs"] = {"name": "how", "value": "b", "choices": ""}
-    assert properties(document, None)["how"]["type"] == "string"  # nobody has told yet
+    assert properties(document, None)["how"]["type"] == "string"  # no ComfyUI has reported it yet
     lacking = workflow(document).missing
     assert lacking is not None
     assert [(each.node, each.input, each.value) for each in lacking.choices] == [

@@ -179,7 +179,7 @@ def test_values_that_the_server_is_too_old_for_are_named(name: str, unknown: lis
         f"{each.node}.{each.input} {each.type}" for each in found.missing.unknown_inputs
     ] == unknown
     inputs = [found.find_input(each.partition(" ")[0]) for each in unknown]
-    # Most are no inputs here; a number is one all the same.
+    # Most are no inputs here; a number is one nevertheless.
     assert all(each is None or isinstance(each.default, int) for each in inputs)
 
 

@@ -297,7 +297,7 @@ async def test_a_broken_sidecar_breaks_only_its_workflow(shelf: Shelf) -> None:
     told = {each.file: each for each in changes.broken}
     assert told["demo.toml"].line == 2
     assert "no workflow file" in told["lonely.toml"].reason
-    # Which inputs there are is known for sure only when a ComfyUI has told.
+    # The inputs are certain only when a ComfyUI has reported its nodes.
     assert changes.waiting == ["drawn.json"]
     learnt = await shelf.library.update("one", INFO_BYTES)
     assert learnt is not None

@@ -201,7 +201,7 @@ def test_in_real_workflows_names_are_unique_and_nearly_all_have_a_prompt(version
         plain = naming.plain_names(found, Declarations(found, info))
         assert len(set(plain.values())) == len(plain)
         with_prompt += "prompt" in plain.values()
-    # The others have none: upscalers, meshes, songs told by lyrics and tags.
+    # The others have none: upscalers, meshes, songs described by lyrics and tags.
     assert with_prompt > 0.8 * len(prompts)
 
 

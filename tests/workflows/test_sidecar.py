@@ -36,7 +36,7 @@ def bind(workflow: Workflow, given_: dict[str, Any], **options: Any) -> Bound:
     return binding.bind(workflow, given_, randint=lambda low, _: low + 42, **options)
 
 
-def test_it_tells_people_what_a_workflow_is() -> None:
+def test_it_describes_a_workflow_to_people() -> None:
     found = dressed(
         """
         title = "Barns"
@@ -205,7 +205,7 @@ def test_sinks_that_are_none_are_reported_with_their_key(text: str, key: str) ->
     assert wrong.value.key == key
 
 
-def test_a_payload_can_be_ignored_at_the_simple_door() -> None:
+def test_a_payload_can_be_ignored_by_run() -> None:
     found = dressed('[press]\nignore_payload = true\ninputs = { prompt = "a mill" }')
     for given_, main in (({}, None), ({}, Text("PRESS")), ({"action": "single"}, None)):
         assert bind(found, given_, main=main).inputs["prompt"] == "a mill"

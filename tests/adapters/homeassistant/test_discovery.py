@@ -201,7 +201,7 @@ def test_memory_is_shown_in_megabytes() -> None:
     assert "value_json.memory / 1000000" in memory["value_template"]
 
 
-def test_an_announcement_tells_what_is_gone_since_and_where_its_states_were() -> None:
+def test_an_announcement_lists_what_is_gone_since_and_where_its_states_were() -> None:
     before = discovery.announced(encode(drawn(prompt=PROMPT, steps=STEPS)))
     assert before is not None
     assert before.is_of(TOPICS)

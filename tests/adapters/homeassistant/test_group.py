@@ -193,7 +193,7 @@ async def test_of_jobs_that_ended_meanwhile_nothing_is_kept_by_who_takes_over_ag
     await accepted(journal)
     leader.publisher.status(job(), status("running", 5))
     await leader.hear(broker)
-    await finished(journal)  # another bridge heard of it
+    await finished(journal)  # another bridge saw its end
     await leader.made.connected(cast("Any", None))
     assert (shown(broker, "state"), shown(broker, "queue")) == (b"succeeded", b"0")
     assert len(leader.made._group_jobs._updates) == 0

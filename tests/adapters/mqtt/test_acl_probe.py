@@ -65,7 +65,7 @@ async def test_what_a_client_reaches_decides(broker: Confined, acl: str, told: s
     assert await tried(broker) == told
 
 
-async def test_a_wrong_password_tells_nothing(broker: Confined) -> None:
+async def test_a_wrong_password_proves_nothing(broker: Confined) -> None:
     broker.password["alice"] = "wrong"
     assert await tried(broker) == "unknown"
 

@@ -293,7 +293,7 @@ async def test_what_was_shortened_is_logged_once_for_each_kind(
     assert "shortened" in caplog.text
 
 
-async def test_an_output_above_the_devices_own_limit_is_no_news(
+async def test_an_output_above_the_devices_own_limit_is_not_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made, _ = publisher(Broker())

@@ -24,7 +24,7 @@ from tests.support.patience import PATIENCE_S
 
 
 class Attempts:
-    """Fails as it is told, then is closed."""
+    """Fails as the test wants, then is closed."""
 
     def __init__(
         self, *errors: Exception | None, connects: bool = False, was_up: bool = False

@@ -1,4 +1,4 @@
-"""Results and a real broker whose answers are late: what clients hear, and what they ack by it."""
+"""Results at a real broker whose PUBACKs are late: what clients receive, and what they ack."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ async def test_a_link_that_breaks_before_its_suback_leaves_nothing_acked_unheard
         proxy.release()
         await bridge.online.wait()
         (first,) = await heard(peer, 1)
-        # Whoever heard one with a higher number has what has a lower one.
+        # A client that received a result has those with lower numbers.
         assert first == "a"
         n = (await bridge.journal.get(Key("alice", "a"))).n
         assert await bridge.journal.ack("alice", n) == 1

@@ -53,7 +53,7 @@ async def test_an_optional_filter_that_is_refused_is_reported_once(
     await filters.subscribe(cast("Any", broker), required, optional)
     broker.refused.add("doors/+")
     await filters.subscribe(cast("Any", broker), required, optional)
-    assert len(published.events) == 2  # refused anew
+    assert len(published.events) == 2  # refused again
 
 
 async def test_a_required_filter_that_is_refused_is_an_error() -> None:

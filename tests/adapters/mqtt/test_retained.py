@@ -126,7 +126,7 @@ def test_in_a_cluster_a_leftover_is_cleared_once_no_bridge_was_known_for_it_long
     made.set_members(["two"])
     assert publisher.calls == [("bridge/comfyui/gone-main", None)]
     assert not made.is_published_elsewhere("gone-main")
-    # Known again for a moment, the count begins anew.
+    # Known again for a moment, the count begins again.
     made.set_members([])
     made.set_members(["two"])
     for _ in range(2):

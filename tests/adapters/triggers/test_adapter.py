@@ -68,7 +68,7 @@ def press(topic: str = TOPIC, **fields: Any) -> Incoming:
     return Incoming(topic=topic, **{**common, "subscription_ids": [1], **fields})
 
 
-async def test_a_redelivered_message_is_told_as_such_for_each_trigger_that_it_fires() -> None:
+async def test_a_redelivered_message_is_reported_as_such_for_each_trigger_that_it_fires() -> None:
     made, desk = triggers({"name": "a"}, {"name": "b"})
     await made.received(press(dup=True), "session:1:hash", desk)
     assert [asked.delivery for asked in desk.asked] == ["session:1:hash:a", "session:1:hash:b"]

@@ -35,7 +35,7 @@ async def test_a_request_that_nobody_answers_is_answered_that_it_may_be_asked_ag
         assert (answer["error"]["code"], answer["error"]["details"]) == ("busy", {"retry": True})
 
 
-async def test_a_request_that_the_broker_does_not_take_is_told_its_limit(
+async def test_a_request_that_the_broker_does_not_take_is_answered_with_its_limit(
     serve: Serve,
 ) -> None:
     async with serve(max_message=64_000_000) as server, server.visitor() as alice:
@@ -46,7 +46,7 @@ async def test_a_request_that_the_broker_does_not_take_is_told_its_limit(
         assert answer["error"]["code"] == "bad_request"
 
 
-async def test_a_broker_that_lets_the_door_ask_for_nobody_is_told_of(
+async def test_a_broker_that_lets_the_adapter_ask_for_nobody_is_logged(
     serve: Serve, tmp_path: Path
 ) -> None:
     async with (
@@ -96,7 +96,7 @@ async def test_what_concerns_an_absent_client_is_not_even_sent_here(
             assert (await alice.next("progress"))["percent"] == 2
 
 
-async def test_what_is_told_to_who_comes_back_is_acked_only_as_far_as_it_said(
+async def test_what_a_client_that_comes_back_gets_is_acked_only_as_far_as_it_asked(
     server: Standing, broker: Mosquitto
 ) -> None:
     async with Peer(broker.url) as bridge:
@@ -106,7 +106,7 @@ async def test_what_is_told_to_who_comes_back_is_acked_only_as_far_as_it_said(
             for n, more in ((8, True), (9, True), (10, False)):
                 asked = await bridge.next("comfy2mqtt/client/alice/request/list")
                 assert (asked.json["after"], asked.json.get("peek", False)) == (n - 1, n > 8)
-                # Meanwhile the bridge says what is newer: it is told when its turn comes.
+                # Meanwhile the bridge publishes newer messages: they are sent on in their turn.
                 live = {"job_id": f"live-{n}", "n": n + 10, "state": "queued"}
                 bridge.publish(f"comfy2mqtt/client/alice/job/live-{n}/status", live)
                 job = {"job_id": f"j{n}", "workflow": "w", "n": n, "state": "running"}

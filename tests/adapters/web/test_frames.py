@@ -60,7 +60,7 @@ def ask(**body: Any) -> BridgeRequest:
     | BODIES.map(json.dumps)
     | st.builds(packed, BODIES, st.binary())
 )
-def test_whatever_is_said_is_read_or_refused_and_never_leaves_its_clients_tree(
+def test_any_frame_is_read_or_refused_and_never_leaves_its_clients_tree(
     frame: str | bytes,
 ) -> None:
     try:
@@ -98,7 +98,7 @@ def test_another_first_message_is_malformed(frame: str | bytes) -> None:
         frames.read_register(frame)
 
 
-def test_a_verb_is_passed_on_as_it_was_said() -> None:
+def test_a_verb_is_passed_on_as_it_was_sent() -> None:
     said = ask(type="submit", workflow="demo", inputs={"a": 1.0}, transaction="t")
     assert said.levels == ("submit",)
     body = {"workflow": "demo", "inputs": {"a": 1.0}, "transaction": "t"}
@@ -178,7 +178,7 @@ def test_a_binary_frame_without_its_header_is_malformed(frame: bytes) -> None:
         frames.read(frame)
 
 
-def test_links_and_pings_are_the_doors_own() -> None:
+def test_links_and_pings_are_for_the_adapter_itself() -> None:
     said = frames.read('{"type": "link", "job_id": "j", "output": 2, "transaction": 1}')
     assert said == LinkRequest(job_id="j", output=2, transaction=1)
     said = frames.read('{"type": "link", "set_id": "s"}')

@@ -223,7 +223,7 @@ async def test_requests_without_an_answer_are_bounded(server: Standing) -> None:
 
 
 @pytest.mark.broker
-async def test_a_reader_that_never_reads_is_dropped_and_the_others_hear_everything(
+async def test_a_reader_that_never_reads_is_dropped_and_the_others_get_everything(
     serve: Serve, broker: Mosquitto
 ) -> None:
     async with serve(buffer=2_000_000) as server, Peer(broker.url) as bridge:

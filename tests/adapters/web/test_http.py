@@ -39,7 +39,7 @@ async def test_the_page_is_served_with_a_strict_policy(alone: Standing) -> None:
             assert "sandbox" in answer.headers["Content-Security-Policy"]
 
 
-async def test_a_request_to_the_socket_that_is_none_is_told_so(alone: Standing) -> None:
+async def test_a_request_to_the_socket_that_is_no_upgrade_is_answered_so(alone: Standing) -> None:
     async with aiohttp.ClientSession() as web:
         async with web.get(f"{alone.http}/ws") as answer:
             assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
@@ -76,7 +76,7 @@ async def test_a_head_of_many_long_lines_is_cut_off(alone: Standing) -> None:
 
 
 @pytest.mark.broker
-async def test_probes_tell_whether_it_serves_and_whether_it_has_a_broker(
+async def test_probes_answer_whether_it_serves_and_whether_it_has_a_broker(
     server: Standing, broker: Mosquitto
 ) -> None:
     async with aiohttp.ClientSession() as web, server.visitor() as alice:

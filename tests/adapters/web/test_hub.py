@@ -88,7 +88,7 @@ def test_a_slow_reader_loses_previews_then_progress_and_nothing_else(
         assert importance is Importance.PREVIEW or waiting > PROGRESS_ROOM
 
 
-def test_what_is_skipped_for_one_is_heard_by_the_others() -> None:
+def test_what_is_skipped_for_one_is_sent_to_the_others() -> None:
     hub = Hub()
     (_, slow), (_, fast) = joined(hub), joined(hub)
     slow.waiting = PROGRESS_ROOM + 1
@@ -100,7 +100,7 @@ def test_what_is_skipped_for_one_is_heard_by_the_others() -> None:
     assert len(fast.written) == 4
 
 
-def test_a_reader_that_stopped_is_dropped_and_hears_no_more() -> None:
+def test_a_reader_that_stopped_is_dropped_and_gets_no_more() -> None:
     hub = Hub()
     (stopped, wire), (_, other) = joined(hub), joined(hub)
     wire.waiting = BUFFER + 1
@@ -110,7 +110,7 @@ def test_a_reader_that_stopped_is_dropped_and_hears_no_more() -> None:
     assert other.types == ["status", "status"]
 
 
-def test_only_the_clients_own_connections_hear_of_its_jobs() -> None:
+def test_only_the_clients_own_connections_get_its_jobs() -> None:
     hub = Hub()
     (_, alice), (_, bob) = joined(hub, "alice"), joined(hub, "bob")
     status(hub, 1)
@@ -119,14 +119,14 @@ def test_only_the_clients_own_connections_hear_of_its_jobs() -> None:
     assert (len(alice.written), bob.written) == (3, [])
 
 
-def test_everybody_hears_the_same_bytes() -> None:
+def test_everybody_gets_the_same_bytes() -> None:
     hub = Hub()
     (_, one), (_, two) = joined(hub), joined(hub)
     status(hub, 1)
     assert one.written[0] is two.written[0]
 
 
-def test_a_newcomer_is_told_what_is_retained_and_then_that_this_was_all() -> None:
+def test_a_new_connection_gets_what_is_retained_and_then_ready() -> None:
     hub = Hub()
     hub.on_public("workflow", "demo", b'{"name":"demo"}')
     hub.on_public("comfyui", "gpu0", b'{"state":"ready"}')
@@ -145,7 +145,7 @@ def test_a_newcomer_is_told_what_is_retained_and_then_that_this_was_all() -> Non
     ]
 
 
-def test_what_is_retained_is_told_when_it_changes_and_when_it_goes() -> None:
+def test_what_is_retained_is_sent_when_it_changes_and_when_it_goes() -> None:
     hub = Hub()
     _, wire = joined(hub)
     for payload in (b'{"title":"a"}', b'{"title":"a"}', b'{"title":"b"}', b"", b""):
@@ -224,7 +224,7 @@ def test_after_a_time_without_broker_what_did_not_come_again_is_gone() -> None:
     ]
 
 
-def test_what_has_a_number_waits_until_what_was_missed_is_told() -> None:
+def test_what_has_a_number_waits_until_what_was_missed_is_sent() -> None:
     hub = Hub()
     back, wire = joined(hub)
     back.n = 3
@@ -263,7 +263,7 @@ def test_a_session_that_was_released_has_its_whole_buffer_again() -> None:
     assert (wire.dropped, len(wire.written)) == (False, 5)
 
 
-def test_a_bridge_that_counts_anew_is_heard_all_the_same() -> None:
+def test_messages_of_a_bridge_that_counts_from_one_again_are_passed_on() -> None:
     hub = Hub()
     back, wire = joined(hub)
     back.n = 500
@@ -292,7 +292,7 @@ def test_what_comes_after_a_jobs_result_does_not_make_it_run_again() -> None:
     assert hub.is_waiting(first)
 
 
-def test_sets_are_told_of_to_their_client_and_newest_to_who_comes_later() -> None:
+def test_sets_are_sent_to_their_client_and_the_newest_to_who_comes_later() -> None:
     hub = Hub()
     (first, wire), (_, other) = joined(hub), joined(hub, "bob")
     for done in (1, 2):
@@ -305,14 +305,14 @@ def test_sets_are_told_of_to_their_client_and_newest_to_who_comes_later() -> Non
     assert wire.said[-1] == {"type": "set_result", "set_id": "s", "n": 7}
     assert not hub.is_waiting(first)
     assert first.n is None
-    # What is not the bridge's, and what nobody hears.
+    # Messages that are not the bridge's, and those that nobody receives.
     for garbage in (b"[]", b"\xff", b'{"type":"ready"}'):
         hub.on_set("alice", "s", "status", garbage)
     hub.on_set("carol", "s", "status", b"{}")
     assert (wire.types, other.written) == (["set_status", "set_status", "set_result"], [])
 
 
-def test_who_comes_later_hears_the_newest_of_what_runs() -> None:
+def test_who_comes_later_gets_the_newest_of_what_runs() -> None:
     hub = Hub()
     first, _ = joined(hub)
     status(hub, 1, job="ended")

@@ -61,7 +61,7 @@ async def test_a_job_runs_with_progress_output_and_result(
         assert types.index("output") < types.index("result") == len(types) - 1
 
 
-async def test_two_clients_cannot_see_each_other_and_one_clients_connections_all_hear(
+async def test_two_clients_cannot_see_each_other_and_one_clients_connections_all_get_its_jobs(
     attached: StartBridge, either: Standing
 ) -> None:
     await attached({"colour": graphs.colour()})
@@ -129,7 +129,7 @@ async def test_who_comes_back_gets_what_it_missed_in_order_and_the_rest_live(
         await alice.say({"type": "run", "workflow": "slow", "job_id": "running"})
     async with Visitor(either.socket, key) as other:
         await other.next("progress", lambda each: each["job_id"] == "running")
-        # A newcomer hears how far it is, not how it came there.
+        # A new connection gets the newest state, not those before.
         async with Visitor(either.socket, key, after=n) as alice:
             resumed = await alice.next("resumed")
             told = [each for each in alice.frames if "n" in each.header and each is not resumed]
@@ -232,7 +232,7 @@ async def test_a_job_and_its_connection_outlive_a_killed_bridge_and_a_killed_bro
         assert {each["job_id"]: each["acked"] for each in jobs} == {"j1": False, "j2": False}
 
 
-async def test_what_the_door_itself_missed_is_told_when_it_has_its_broker_again(
+async def test_what_the_adapter_itself_missed_is_sent_when_it_has_its_broker_again(
     attached: StartBridge, broker: Mosquitto, serve: Serve
 ) -> None:
     await attached({"colour": graphs.colour()})
@@ -298,7 +298,7 @@ async def test_what_is_fetched_comes_to_who_asked_for_it_alone(
         assert phone.all("part") == []
 
 
-async def test_a_picture_on_a_display_is_at_the_address_that_the_result_tells(
+async def test_a_picture_on_a_display_is_at_the_address_in_the_result(
     attached: StartBridge, either: Standing
 ) -> None:
     display = [{"name": "hall", "clients": ["*"], "format": "bmp"}]

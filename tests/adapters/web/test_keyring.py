@@ -60,7 +60,7 @@ def test_a_change_is_seen_by_who_reads_the_file_again(path: Path) -> None:
 @pytest.mark.parametrize(
     "data", [b"{", b"{}", b'[{"id": "x"}]', b'[{"name": "K\xfcche"}]', b'[{"x": ' + b"[" * 100_000]
 )
-def test_a_broken_file_is_told_of_and_changes_nothing(path: Path, data: bytes) -> None:
+def test_a_broken_file_is_reported_and_changes_nothing(path: Path, data: bytes) -> None:
     ring = Keyring(path)
     _, known = ring.add("alice", "", 0)
     path.write_bytes(data)
@@ -96,7 +96,7 @@ def test_a_key_that_is_made_while_another_is_revoked_stays(path: Path) -> None:
     assert sorted(each.client for each in ring.keys) == ["new"] * 4 + ["old"] * 4
 
 
-def test_a_file_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(KeyringError):
         Keyring(tmp_path / "file" / "keys.json").add("alice", "", 0)

@@ -102,7 +102,7 @@ def test_parts_go_to_the_request_that_asked_for_them_and_it_still_waits(
     assert (match[1].whose, match[1].owner) == ("set", "s")
 
 
-def test_an_answer_that_overtakes_the_part_it_tells_of_is_given_after_it(
+def test_an_answer_that_overtakes_its_part_is_given_after_it(
     requests: Requests,
 ) -> None:
     asker, inline = Asker(requests), Asker(requests)
@@ -149,7 +149,7 @@ def test_no_correlation_is_text_nor_given_twice(requests: Requests) -> None:
             each.decode()
 
 
-def test_a_refused_request_is_removed_and_told_why(requests: Requests) -> None:
+def test_a_refused_request_is_removed_and_answered_with_the_reason(requests: Requests) -> None:
     asker = Asker(requests)
     request = requests.remove(asker.correlation)
     assert request is not None

@@ -120,7 +120,7 @@ async def test_an_address_that_is_taken_stops_the_start(
             pass
 
 
-def test_the_bridge_and_a_door_of_the_same_settings_share_the_key_of_links(
+def test_the_bridge_and_a_web_adapter_of_the_same_settings_share_the_key_of_links(
     tmp_path: Path,
 ) -> None:
     config = Config(data=tmp_path, public_url="https://pictures.example.org")

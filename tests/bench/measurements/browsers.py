@@ -1,4 +1,4 @@
-"""The web adapter: what a connection occupies, how many hear how fast, and what it adds."""
+"""The web adapter: a connection's memory, the time until many receive a message, its latency."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Sending(Struct):
 async def _stalled(stand: Stand) -> Row:
     """Measure how much later all browsers get a message, with one among them that reads nothing.
 
-    By two doors that take turns, told apart by the base topic.
+    By two adapters in turn, each with its own base topic.
     """
     with_one: list[list[float]] = []
     without: list[list[float]] = []
@@ -141,9 +141,9 @@ async def _stalled(stand: Stand) -> Row:
 
 
 async def _latency(stand: Stand) -> list[Row]:
-    """The round trip of a small request, by the door and by MQTT, in turns.
+    """The round trip of a small request, by WebSocket and by MQTT, in turns.
 
-    What the door answers itself shows what its own way costs, without broker and bridge.
+    A request that the adapter answers itself shows its own cost, without broker and bridge.
     """
     ours: list[list[float]] = []
     alone: list[list[float]] = []
@@ -200,7 +200,7 @@ async def _broadcast(served: Door, readers: Readers) -> float:
 
 
 async def _asked(browser: Visitor, verb: str, **fields: Any) -> float:
-    # A visitor remembers all that it heard, and looks through it.
+    # A visitor keeps all frames that it received, and searches them.
     browser.frames.clear()
     browser._taken.clear()
     began = time.perf_counter()

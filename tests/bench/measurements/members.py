@@ -83,7 +83,7 @@ async def _rate(stand: Stand, database: PostgreSQL, servers: list[Server]) -> fl
 
 
 async def _false_alarms(stand: Stand, database: PostgreSQL, servers: list[Server]) -> int:
-    """Return how many bridges the others took for dead while all cores were busy; all live."""
+    """Return how many bridges the others counted as dead while all cores were busy; all run."""
     comfyuis = [{"comfyui_url": each.url, "comfyui_secret": each.secret} for each in servers]
     workflows = {"sleeping": sleeping()}
     async with (

@@ -63,7 +63,7 @@ def _workflow(checkpoint: str) -> Graph:
 
 
 async def _seconds(stand: Stand, *, reorder_s: float) -> float:
-    """Return how long the jobs take, with what ComfyUI had loaded let go of before."""
+    """Return how long the jobs take; ComfyUI unloads its models before."""
     workflows = {name: _workflow(name) for name in NAMES}
     async with (
         stand.broker() as broker,

@@ -59,7 +59,7 @@ def _run(data: bytes) -> None:
         for workflow in _workflows():
             with suppress(BridgeError):
                 bound = binding.bind(workflow, run.submit.inputs, main=run.main, randint=_lowest)
-                # What is bound goes on to ComfyUI and into the journal.
+                # A bound prompt is sent to ComfyUI and written to the journal.
                 msgspec.json.decode(msgspec.json.encode([bound.prompt, bound.inputs]))
 
 

@@ -108,7 +108,7 @@ def test_it_is_wanted_by_nobody_while_outcomes_cannot_be_written() -> None:
         core.tell(events.LeftComfyUI(key))
         core.tell(events.AttemptSucceeded(key, 1.0))
     core.add("waits")
-    hold(core, "main")  # its GPU is taken for another
+    hold(core, "main")  # its GPU is lent
     for key in keys[3:]:
         core.tell(events.LeftComfyUI(key))
     assert told(core) == [("main", True)]
@@ -182,7 +182,7 @@ def test_a_bridge_that_can_store_no_outcome_leaves_the_jobs_to_those_that_can() 
     core.done = []
     job = core.book.entries[core.add("j1")].job
     assert core.wanted(effects.Claim) == []
-    # The queue goes on: it is not said to be held, and the estimate counts with the others alone.
+    # The queue continues: it is not reported as held, and the estimate counts the others alone.
     core.book.able_elsewhere = lambda _: {
         "b-main": ComfyUIState(state="ready", since=0.0, restarts=0)
     }

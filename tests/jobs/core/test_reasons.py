@@ -68,7 +68,7 @@ def test_a_job_waits_for_who_can_run_it_in_whichever_bridge() -> None:
 
 
 def announced(core: Rig) -> list[str | None]:
-    """Return the reasons that were told to clients in the time that it takes."""
+    """Return the reasons that clients got in the time that it takes."""
     core.done = []
     core.clock += SETTLES_S
     core.tell(events.Tick())
@@ -90,7 +90,7 @@ def test_a_client_learns_that_the_one_comfyui_that_can_run_its_job_went_away_lat
     assert announced(core) == [None]
 
 
-def test_of_several_bridges_one_tells_why_jobs_wait() -> None:
+def test_of_several_bridges_one_reports_why_jobs_wait() -> None:
     core = Rig("main", alone=False)
     core.book.leads = lambda: False
     core.add("j1")

@@ -243,7 +243,7 @@ async def test_whoever_cancels_a_task_cancels_its_job(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     bridge.ends = False
-    # One that has ended by then cannot be cancelled; nobody is there who would be told.
+    # One that has ended by then cannot be cancelled; nobody waits for it.
     bridge.errors["cancel"] = {"code": "unknown_job", "message": "nothing"}
     # It is cancelled before it was accepted, and after.
     for turns in (0, 50):

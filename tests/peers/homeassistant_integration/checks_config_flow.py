@@ -104,7 +104,7 @@ async def test_without_an_answer_the_name_can_be_changed(
     assert result["data"]["client"] == "other"
 
 
-async def test_what_the_bridge_refuses_is_said_as_the_bridge_says_it(
+async def test_what_the_bridge_refuses_is_shown_in_its_words(
     home: HomeAssistant, bridge: FakeBridge
 ) -> None:
     bridge.errors["list"] = {"code": "quota_exceeded", "message": "too many clients"}

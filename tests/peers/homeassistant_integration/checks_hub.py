@@ -81,7 +81,7 @@ async def test_of_two_pictures_in_a_row_the_later_one_stays(
     bridge.outputs = [("image", "image/jpeg", b"\xff\xd8later")]
     bridge.end("j2")
     await settled(home)
-    # The first one's bytes, which come now, are not taken for the second's.
+    # The first one's bytes, which come now, do not count as the second's.
     with pytest.raises(HomeAssistantError):
         await asked
     found = await async_get_image(home, PICTURE)

@@ -34,7 +34,7 @@ async def away(home: HomeAssistant, bridge: FakeBridge, entry: MockConfigEntry) 
     bridge.result("missed")
 
 
-async def test_a_job_that_ended_meanwhile_is_told_once(
+async def test_a_job_that_ended_meanwhile_is_reported_once(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     await away(home, bridge, loaded)
@@ -47,7 +47,7 @@ async def test_a_job_that_ended_meanwhile_is_told_once(
     assert len(ends(events)) == 1
 
 
-async def test_it_is_told_once_home_assistant_has_started_in_order(
+async def test_it_is_reported_once_home_assistant_has_started_in_order(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     await away(home, bridge, loaded)
@@ -67,7 +67,7 @@ async def test_it_is_told_once_home_assistant_has_started_in_order(
     assert all(each["acked"] for each in bridge.jobs)
 
 
-async def test_what_nobody_was_told_of_is_told_after_the_next_start(
+async def test_what_was_not_reported_is_reported_after_the_next_start(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     await away(home, bridge, loaded)
@@ -116,7 +116,7 @@ async def test_another_bridge_and_another_client_have_numbers_of_their_own(
     assert all(each["acked"] for each in other.jobs)
 
 
-async def test_a_result_that_comes_late_is_told_once(
+async def test_a_result_that_comes_late_is_reported_once(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     """One bridge of a group publishes it below what another one's has acknowledged."""
@@ -162,7 +162,7 @@ async def test_many_that_come_late_are_listed_together(
     assert len(bridge.requests) - before < len(late) / 2
 
 
-async def test_what_the_broker_did_not_take_is_told_once_after_the_next_interruption(
+async def test_what_the_broker_did_not_take_is_reported_once_after_the_next_interruption(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(home, EVENT)
@@ -185,7 +185,7 @@ async def test_what_the_broker_did_not_take_is_told_once_after_the_next_interrup
     assert len(ends(events)) == 4
 
 
-async def test_a_result_that_comes_late_while_the_bridge_lists_nothing_is_told_afterwards(
+async def test_a_result_that_comes_late_while_the_bridge_lists_nothing_is_reported_afterwards(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(home, EVENT)
@@ -347,7 +347,7 @@ async def test_what_ended_while_home_assistant_was_away_comes_when_it_is_back(
     await set_up(home, bridge, loaded)
     await settled(home)
     assert bridge.asked("list")[-1]["after"] > 1
-    # What has come is acknowledged once it was told of, and not by asking for the next page.
+    # A result is acknowledged once it was reported, and not by asking for the next page.
     peeks = [each["peek"] for each in bridge.asked("list") if each["after"]]
     # They are listed once; the last list has what is left when they are acknowledged.
     assert peeks == [False, True, True, False]

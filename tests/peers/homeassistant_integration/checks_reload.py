@@ -68,7 +68,7 @@ async def test_a_job_that_is_waited_for_outlives_tasks_that_are_added_changed_an
         await home.async_add_executor_job(int)
     assert bridge.asked("submit")[1]["inputs"] == {"prompt": "red", "steps": 7}
 
-    # A task that is carried out goes on, too, though its entity is gone.
+    # A task in progress continues, too, though its entity is gone.
     entries.async_remove_subentry(loaded, added.subentry_id)
     await home.async_block_till_done()
     assert home.states.get("ai_task.demo_painter") is None

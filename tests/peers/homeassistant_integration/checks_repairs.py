@@ -199,7 +199,7 @@ async def test_a_broker_that_drops_what_is_asked_later_is_a_repair_until_an_answ
         assert issues(home) == repairs
 
 
-async def test_what_the_bridge_refuses_at_setup_is_said_as_the_bridge_says_it(
+async def test_what_the_bridge_refuses_at_setup_is_shown_in_its_words(
     home: HomeAssistant, bridge: FakeBridge
 ) -> None:
     details = {"setting": "new_clients_per_s"}

@@ -1,4 +1,4 @@
-"""Each result is told of once, however many there are, and whatever journal they are of."""
+"""Each result is reported once, however many there are, and whatever journal they are of."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def many_missed(
     return missed
 
 
-async def test_very_many_that_were_missed_are_told_once_each(
+async def test_very_many_that_were_missed_are_reported_once_each(
     home: HomeAssistant,
     bridge: FakeBridge,
     loaded: MockConfigEntry,
@@ -51,7 +51,7 @@ async def test_very_many_that_were_missed_are_told_once_each(
     assert ends(events) == missed
 
 
-async def test_very_many_that_were_missed_while_home_assistant_starts_are_told_once_each(
+async def test_very_many_that_were_missed_while_home_assistant_starts_are_reported_once_each(
     home: HomeAssistant,
     bridge: FakeBridge,
     loaded: MockConfigEntry,
@@ -72,7 +72,7 @@ async def test_very_many_that_were_missed_while_home_assistant_starts_are_told_o
     assert ends(events) == missed
 
 
-async def test_a_bridge_whose_backup_was_restored_tells_nothing_twice(
+async def test_a_bridge_whose_backup_was_restored_reports_nothing_twice(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(home, EVENT)
@@ -138,7 +138,7 @@ async def test_a_result_that_the_bridge_keeps_no_longer_has_an_event_that_says_s
     assert all(each["acked"] for each in bridge.jobs)
 
 
-async def test_a_job_that_was_not_acknowledged_before_a_restart_is_told_once(
+async def test_a_job_that_was_not_acknowledged_before_a_restart_is_reported_once(
     home: HomeAssistant,
     bridge: FakeBridge,
     loaded: MockConfigEntry,
@@ -156,7 +156,7 @@ async def test_a_job_that_was_not_acknowledged_before_a_restart_is_told_once(
     assert kept["taken"] == {"first": 1}
 
 
-async def test_a_job_that_was_not_acknowledged_before_a_reload_is_told_once(
+async def test_a_job_that_was_not_acknowledged_before_a_reload_is_reported_once(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     events = async_capture_events(home, EVENT)

@@ -1,4 +1,4 @@
-"""Whatever somebody publishes, and whatever became of what was kept: the integration goes on."""
+"""Whatever somebody publishes, and whatever the stored files contain: the integration works."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ async def test_a_release_is_installed_by_an_operators_command(
     assert orders == [{"instance": "default"}, {"instance": "default", "version": "0.8.0"}]
 
 
-async def test_why_a_release_is_not_installed_is_said(
+async def test_why_a_release_is_not_installed_is_shown(
     home: HomeAssistant,
     bridge: FakeBridge,
     loaded: MockConfigEntry,

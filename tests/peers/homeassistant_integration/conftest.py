@@ -47,7 +47,7 @@ async def home(hass: HomeAssistant, tmp_path: Path) -> HomeAssistant:
 
 @pytest.fixture
 def bridge(home: HomeAssistant, mqtt_client_mock: Any, mqtt_mock: Any) -> FakeBridge:
-    """A bridge that nobody has heard of yet."""
+    """A bridge that has published nothing yet."""
     return FakeBridge(home, mqtt_client_mock)
 
 

@@ -1,6 +1,6 @@
 """A bridge behind Home Assistant's MQTT client, for what the real one does not do when asked.
 
-It answers requests as the contract says, and can be told to be silent, to refuse, or to give the
+It answers requests as the contract says, and can be made to be silent, to refuse, or to give the
 wrong bytes. Everything is by topics and payloads: the integration does not know of it.
 """
 
@@ -23,7 +23,7 @@ PNG = base64.b64decode(
 DEMO: dict[str, Any] = {
     "name": "demo",
     "title": "Demo",
-    "description": "Paints what it is told.",
+    "description": "Paints what it is asked for.",
     "version": "1",
     "inputs": {
         "type": "object",

@@ -40,7 +40,7 @@ async def entry(house: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Config
     return found
 
 
-async def test_a_name_that_is_not_the_users_is_said_and_can_be_corrected(
+async def test_a_name_that_is_not_the_users_is_reported_and_can_be_corrected(
     house: HomeAssistant, entry: ConfigEntry
 ) -> None:
     assert await entry.runtime_data.jobs() == []
@@ -61,7 +61,7 @@ async def test_a_name_that_is_not_the_users_is_said_and_can_be_corrected(
     await until(house, lambda: entry.state is ConfigEntryState.LOADED)
     assert said_of(house, "no_answer") == []
 
-    # A user who is no operator gives no commands, and is told so.
+    # A user who is no operator gives no commands, and gets an error.
     with pytest.raises(HomeAssistantError, match="does not answer a command"):
         await entry.runtime_data.command("comfyui/update", install=False)
     assert said_of(house, "no_answer") == []

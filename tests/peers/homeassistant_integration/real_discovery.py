@@ -90,7 +90,7 @@ async def test_the_end_of_a_job_is_a_trigger_of_its_device(house: HomeAssistant)
     assert await async_setup_component(house, "automation", {"automation": config})
     requests = "comfy2mqtt/client/homeassistant/request"
     tried: list[str] = []
-    # An end is heard once Home Assistant has subscribed, and of that there is no event.
+    # An end is received once Home Assistant has subscribed, and of that there is no event.
     async with asyncio.timeout(TIMEOUT_S):
         while not ran:
             tried.append(f"j-trigger-{len(tried)}")

@@ -118,7 +118,7 @@ async def test_a_bridge_that_is_killed_is_not_missed(
             for each in (*SET, RUN, "image.comfy2mqtt_home_image"):
                 assert state(house, each) not in (None, "unavailable"), each
             assert {each: state(house, each) for each in SET} == SET
-            # The integration goes on as well: an action waits for its job's end.
+            # The integration continues as well: an action waits for its job's end.
             async with asyncio.timeout(60):
                 result = await hub.run("home", {"prompt": f"after {killed}"})
             assert result.state == "succeeded"
@@ -126,7 +126,7 @@ async def test_a_bridge_that_is_killed_is_not_missed(
             await tell(f"start {killed}")
             entity = f"sensor.comfy2mqtt_comfyui_{killed}_default"
             await until(house, lambda entity=entity: state(house, entity) in ("ready", "busy"))
-        # Each job was told of once.
+        # Each job was reported once.
         jobs = [each["job_id"] for each in ended]
         assert len(jobs) == len(set(jobs)) == 5
     devices = device_registry.async_get(house).devices

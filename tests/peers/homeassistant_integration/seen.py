@@ -36,5 +36,5 @@ def said_of(home: HomeAssistant, key: str) -> list[dict[str, str] | None]:
 
 
 def ends(events: list[Any]) -> list[str]:
-    """Return the jobs whose ends were told of, among events of ours."""
+    """Return the jobs whose ends were reported, among events of ours."""
     return [each.data["job_id"] for each in events if "job_id" in each.data]

@@ -79,7 +79,7 @@ KINDS = {
         "inputs": {"images": ["7", 0], "name": "picture", "format": "PNG", "quality": 90},
     },
 }
-# No input nodes: its values go by their places.
+# No input nodes: its values are named by their places.
 PLAIN = {
     "1": {
         "class_type": "EmptyImage",

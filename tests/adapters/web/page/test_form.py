@@ -29,7 +29,7 @@ CUT = """() => {
 pytestmark = [pytest.mark.comfyui, pytest.mark.slow, pytest.mark.asyncio(loop_scope="package")]
 
 
-async def test_all_that_is_wrong_is_said_at_once_and_nothing_is_sent(
+async def test_all_that_is_wrong_is_shown_at_once_and_nothing_is_sent(
     visit: Visit, client: str
 ) -> None:
     window = await visit(client)

@@ -62,14 +62,14 @@ async def test_the_newest_status_counts_and_an_output_may_come_after_the_result(
         const job = client.job("j");
         const states = [];
         job.addEventListener("status", () => states.push(job.state));
-        const told = (n, state) => say({ type: "status", job_id: "j", n, state });
-        told(2, "running");
-        told(1, "queued");
+        const status = (n, state) => say({ type: "status", job_id: "j", n, state });
+        status(2, "running");
+        status(1, "queued");
         for (const percent of [40, 30]) say({ type: "progress", job_id: "j", percent });
         const { percent } = job.progress;
         const info = { index: 0, sha256: "x", content_type: "text/plain" };
         say({ type: "result", job_id: "j", n: 4, state: "succeeded", outputs: [info] });
-        told(3, "running");
+        status(3, "running");
         binary({ type: "output", job_id: "j", ...info }, "late");
         const [{ blob }] = await job.outputs();
         return [states, percent, job.state, await blob.text(), sockets.at(-1).asked.length];

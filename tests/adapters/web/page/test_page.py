@@ -217,7 +217,7 @@ async def test_every_kind_of_field_gives_what_is_set(visit: Visit, client: str) 
     assert opened(await download(window)).convert("RGB").getpixel((0, 0)) == (0, 255, 0)
 
 
-async def test_a_missing_picture_is_told_at_its_field(visit: Visit, client: str) -> None:
+async def test_a_missing_picture_is_shown_at_its_field(visit: Visit, client: str) -> None:
     window = await visit(client, "masked")
     await window.page.keyboard.press("Control+Enter")
     await window.at('[data-input="picture"] .problem').wait_for()
@@ -414,7 +414,7 @@ async def test_a_lost_connection_is_made_again_and_the_job_goes_on(
         window.complaints = [each for each in window.complaints if "WebSocket" not in each]
 
 
-async def test_the_page_tells_the_truth_when_the_broker_and_comfyui_die_and_come_back(
+async def test_the_page_shows_the_truth_when_the_broker_and_comfyui_die_and_come_back(
     stack: Stack, visit: Visit, client: str
 ) -> None:
     window = await visit(client)

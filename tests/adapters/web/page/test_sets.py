@@ -217,7 +217,7 @@ async def test_a_repeat_is_one_set_that_is_paused_resumed_and_cancelled(
     assert "cancelled" in await window.at(".set .words").first.inner_text()
 
 
-async def test_what_is_wrong_with_an_axis_is_said_at_it_and_nothing_is_sent(
+async def test_what_is_wrong_with_an_axis_is_shown_at_it_and_nothing_is_sent(
     visit: Visit, client: str
 ) -> None:
     window = await visit(client)
@@ -242,7 +242,7 @@ async def test_what_is_wrong_with_an_axis_is_said_at_it_and_nothing_is_sent(
     assert await window.at("#tiles li").count() == 0
 
 
-async def test_what_the_bridge_refuses_is_said_at_the_axis_that_it_names(
+async def test_what_the_bridge_refuses_is_shown_at_the_axis_that_it_names(
     visit: Visit, client: str
 ) -> None:
     window = await visit(client)

@@ -6,7 +6,7 @@ one on the path for custom nodes.
     TestBlock          blocks what comes after it, with an ExecutionBlocker
     TestMakeAndShow    an output node that makes a text, not only shows it
     TestOutOfMemory    raises torch.cuda.OutOfMemoryError; the process lives
-    TestExit           raises SystemExit: ComfyUI's worker thread ends, HTTP goes on
+    TestExit           raises SystemExit: ComfyUI's worker thread ends, HTTP works
     TestHang           sleeps in C with the GIL released: no interrupt reaches it
     TestSleep          sleeps in steps, with progress, and can be interrupted
     TestProgress       progress (and previews) at a rate

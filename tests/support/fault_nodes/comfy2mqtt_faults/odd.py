@@ -90,18 +90,18 @@ class TestFile(Odd):
 
 
 class TestModelFile(Odd):
-    """`told`: how the file is reported."""
+    """`form`: the way in which the file is reported."""
 
     @classmethod
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         return {
             "required": {
-                "told": (["entry", "path", "both", "dict"],),
+                "form": (["entry", "path", "both", "dict"],),
                 "suffix": ("STRING", {"default": "glb"}),
             }
         }
 
-    def run(self, *, told: str, suffix: str) -> Report:
+    def run(self, *, form: str, suffix: str) -> Report:
         name = f"{uuid.uuid4().hex}.{suffix}"
         folder = Path(folder_paths.get_output_directory()) / "3D"
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ class TestModelFile(Odd):
             "both": {"result": [path, {}], "3d": [entry]},
             "dict": {"pointcloud": [{"path": path}]},
         }
-        return {"ui": reports[told]}
+        return {"ui": reports[form]}
 
 
 class TestWorkflow(Odd):
