@@ -66,7 +66,7 @@ def _others_clients() -> None:
 
 
 def _notices() -> None:
-    """Send and hear no notice but those of a new job of the bridge's own clients."""
+    """Send and receive no notice but those of a new job of the bridge's own clients."""
     notify, noticed = Base._notify_of, Group._noticed
 
     def send(self: Any, db: Any, key: Key, what: Notice = Notice.LOOK) -> None:
