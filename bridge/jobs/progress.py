@@ -27,26 +27,29 @@ class Meter:
     """Follows one run of one prompt."""
 
     def __init__(self, prompt: Mapping[str, Mapping[str, Any]]) -> None:
-        self._weights = {
+        weights = {
             node: SAMPLER_WEIGHT if "steps" in spec.get("inputs", ()) else 1.0
             for node, spec in prompt.items()
         }
-        self._total = sum(self._weights.values()) or 1.0
-        self._done: set[str] = set()
+        self._total = sum(weights.values()) or 1.0
+        # Of the graph's own: ComfyUI may make any number of others while it runs.
+        self._left = weights
+        self._done = 0.0
         self._node: str | None = None
         self._step: tuple[int, int] | None = None
         self._percent = 0.0
 
     def cached(self, nodes: Iterable[str]) -> Snapshot:
         """These nodes need not run."""
-        self._done.update(nodes)
+        for node in nodes:
+            self._finish(node)
         return self._snapshot()
 
     def node(self, node: str) -> Snapshot:
         """A node of the graph begins; the one before it is done."""
         if node != self._node:
             if self._node is not None:
-                self._done.add(self._node)
+                self._finish(self._node)
             self._node, self._step = node, None
         return self._snapshot()
 
@@ -57,11 +60,14 @@ class Meter:
             self._step = (int(min(value, maximum)), int(maximum))
         return self._snapshot()
 
+    def _finish(self, node: str) -> None:
+        self._done += self._left.pop(node, 0.0)
+
     def _snapshot(self) -> Snapshot:
-        done = sum(self._weights.get(node, 0.0) for node in self._done)
+        done = self._done
         step, steps = self._step or (None, None)
-        if self._node is not None and self._node not in self._done and step and steps:
-            done += self._weights.get(self._node, 0.0) * step / steps
+        if self._node is not None and step and steps:
+            done += self._left.get(self._node, 0.0) * step / steps
         # The last node's end is the job's end, which the result reports.
         self._percent = max(self._percent, min(99.0, round(100 * done / self._total, 1)))
         return Snapshot(self._percent, self._node, step, steps)
