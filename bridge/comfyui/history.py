@@ -44,22 +44,12 @@ class _Queue(msgspec.Struct, frozen=True):
     queue_pending: tuple[_QueueItem, ...]
 
 
-class _HistoryItem(msgspec.Struct, frozen=True, array_like=True):
-    number: float
-    prompt_id: str
-    graph: dict[str, Any] = {}
-
-
-class _Status(msgspec.Struct, frozen=True):
-    status_str: str = ""
-    completed: bool = False
-    messages: tuple[tuple[str, dict[str, Any]], ...] = ()
-
-
 class _Entry(msgspec.Struct, frozen=True):
-    prompt: _HistoryItem
-    outputs: dict[str, dict[str, Any]] = {}
-    status: _Status | None = None
+    """That there is one says that the prompt ended: of what it holds, odd parts are left out."""
+
+    prompt: Any
+    outputs: Any = None
+    status: Any = None
 
 
 _queue = LenientDecoder(_Queue)
@@ -84,19 +74,45 @@ def read_history(body: bytes, prompt_id: str) -> HistoryEntry | None:
     entry = _history.decode(body).get(prompt_id)
     if entry is None:
         return None
-    return HistoryEntry(prompt=entry.prompt.graph, outputs=entry.outputs, end=_end(entry))
+    found = entry.outputs if isinstance(entry.outputs, dict) else {}
+    outputs = {node: each for node, each in found.items() if isinstance(each, dict)}
+    return HistoryEntry(_graph(entry.prompt), outputs, _end(entry.status, outputs))
 
 
-def _end(entry: _Entry) -> events.Succeeded | events.Failed | events.PromptInterrupted:
-    status = entry.status or _Status(status_str="success", completed=True)
-    for name, data in status.messages:
-        if name == "execution_interrupted":
-            return events.PromptInterrupted()
-        if name == "execution_error":
-            return failure(msgspec.convert(data, frames.ExecutionFault, strict=False))
-    if status.completed or status.status_str == "success":
-        return events.Succeeded(entry.outputs)
-    return events.Failed("unknown", "ComfyUI reports an error, not which", "", "", ())
+def _graph(prompt: Any) -> Mapping[str, Any]:
+    """Return the graph of `[number, id, graph, ...]`."""
+    match prompt:
+        case [_, _, dict(graph), *_]:
+            return graph
+    return {}
+
+
+def _end(
+    status: Any, outputs: Mapping[str, Mapping[str, Any]]
+) -> events.Succeeded | events.Failed | events.PromptInterrupted:
+    if not isinstance(status, dict):  # of older servers
+        return events.Succeeded(outputs)
+    messages = status.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        match message:
+            case ["execution_interrupted", *_]:
+                return events.PromptInterrupted()
+            case ["execution_error", *data]:
+                return _error(data)
+    if status.get("completed") is True or status.get("status_str") == "success":
+        return events.Succeeded(outputs)
+    return _UNKNOWN_ERROR
+
+
+def _error(data: Any) -> events.Failed:
+    try:
+        (fault,) = msgspec.convert(data, tuple[frames.ExecutionFault], strict=False)
+    except msgspec.ValidationError:
+        return _UNKNOWN_ERROR
+    return failure(fault)
+
+
+_UNKNOWN_ERROR = events.Failed("unknown", "ComfyUI reports an error, not which", "", "", ())
 
 
 def failure(fault: frames.ExecutionFault) -> events.Failed:

@@ -75,6 +75,33 @@ def test_an_error_without_a_message_is_a_failure() -> None:
     assert isinstance(read.end, events.Failed)
 
 
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"prompt": 7}, events.Succeeded({})),
+        ({"prompt": ["1", 2, []]}, events.Succeeded({})),
+        ({"outputs": []}, events.Succeeded({})),
+        ({"outputs": {"8": None, "9": {"images": []}}}, events.Succeeded({"9": {"images": []}})),
+        ({"status": "success"}, events.Succeeded({})),
+        ({"messages": [7, None, [], ["x"], {"y": 1}]}, events.Succeeded({})),
+        ({"messages": [["execution_interrupted"]]}, events.PromptInterrupted()),
+    ],
+)
+def test_what_nobody_knows_in_an_entry_hides_not_how_the_prompt_ended(
+    changes: dict[str, Any], end: events.Terminal
+) -> None:
+    read = read_history(entry(**changes), "p")
+    assert read is not None
+    assert read.end == end
+
+
+@pytest.mark.parametrize("data", [[], [7], [{"prompt_id": None}], [{"traceback": 5}], [{}, {}]])
+def test_an_error_that_cannot_be_read_is_a_failure(data: list[Any]) -> None:
+    read = read_history(entry(messages=[["execution_error", *data]]), "p")
+    assert read is not None
+    assert isinstance(read.end, events.Failed)
+
+
 def test_texts_that_are_cut_within_an_emoji_hide_nobodys_prompts() -> None:
     prompt = [1, "p", {"1": {"class_type": "X", "inputs": {"text": "\ud83d"}}}, {}, []]
     queue = read_queue(json.dumps({"queue_running": [prompt], "queue_pending": []}).encode())
