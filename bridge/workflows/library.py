@@ -410,9 +410,13 @@ class _Build:
         if same and known is not None and known.version == source.version:
             self.workflows[name] = known
             return
-        fault = before.broken.get(source.file)
+        sidecar = f"{stem_of(source.file)}.toml"
+        fault = before.broken.get(source.file) or before.broken.get(sidecar)
         if same and fault is not None:
-            self._faults[source.file] = fault
+            self._faults[fault.file] = fault
+            return
+        if same and name in before.waiting:
+            self.waiting[name] = before.waiting[name]
             return
         try:
             built = source.build(name, self._catalogue.merged)
@@ -420,8 +424,7 @@ class _Build:
         except NeedsObjectInfo:
             self.waiting[name] = sendable(source.file)
         except SidecarError as error:
-            file = f"{stem_of(source.file)}.toml"
-            self._faults[file] = broken(file, name, error)
+            self._faults[sidecar] = broken(sidecar, name, error)
         except WorkflowError as error:
             self._faults[source.file] = broken(source.file, name, error)
         except Exception as defect:  # noqa: BLE001 - it costs this workflow, not the bridge

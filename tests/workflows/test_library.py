@@ -21,6 +21,7 @@ from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWork
 from bridge.contract.topics import is_id
 from bridge.workflows import definition, folder, library, source
 from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
+from bridge.workflows.objectinfo import ObjectInfo
 from bridge.workflows.source import title_of
 from tests.support.patience import PATIENCE_S
 from tests.workflows import test_embedded
@@ -184,6 +185,35 @@ async def test_two_files_of_one_name_are_not_both_taken(shelf: Shelf) -> None:
     shelf.put("a_b.json", NAMED)
     (fault,) = (await shelf.library.open()).broken
     assert (fault.file, fault.reason) == ("a_b.json", "its name 'a_b' is taken by a b.json")
+
+
+async def test_what_has_not_changed_is_not_built_again(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "_RACY_S", -10.0)
+    shelf.put("good.json", PLAIN)
+    shelf.put("waits.json", DRAWING)
+    shelf.put("broken.json", {"1": {}})
+    shelf.put("side.json", PLAIN)
+    shelf.put("side.toml", "[inputs.nonsense]\nhide = true")
+    built: list[str] = []
+    build = source.WorkflowSource.build
+
+    def noted(self: source.WorkflowSource, name: str, info: ObjectInfo | None) -> Any:
+        built.append(name)
+        return build(self, name, info)
+
+    monkeypatch.setattr(source.WorkflowSource, "build", noted)
+    for expected in (["broken", "good", "side", "waits"], []):
+        await shelf.library.reload()
+        assert built == expected
+        built.clear()
+    await shelf.library.update("one", INFO_BYTES)
+    assert shelf.library.waiting == []
+    assert [each.file for each in shelf.library.broken] == ["broken.json", "side.toml"]
+    built.clear()
+    assert await shelf.library.reload() == Changes([], [], [], [])
+    assert built == []
 
 
 async def test_a_drawing_waits_for_a_comfyui_and_is_then_converted(shelf: Shelf) -> None:
