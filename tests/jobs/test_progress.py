@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from typing import Any
+
 from bridge.jobs.progress import Meter
 from tests.support.steps import steps
 
-GRAPH = {"1": {"inputs": {}}, "2": {"inputs": {"steps": 4}}, "3": {"inputs": {}}}
+GRAPH: dict[str, dict[str, Any]] = {
+    "1": {"inputs": {}},
+    "2": {"inputs": {"steps": 4}},
+    "3": {"inputs": {}},
+}
 
 
 def test_a_percentage_counts_the_graphs_own_nodes_once() -> None:
