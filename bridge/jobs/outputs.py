@@ -18,7 +18,7 @@ from bridge.contract.messages import MissingOutput, OutputInfo, or_unset
 from bridge.contract.retained import OutputDefinition
 from bridge.jobs import ui_output
 from bridge.jobs.ui_output import FileItem, TextItem
-from bridge.media.sniff import UNKNOWN, Sniffed, sniff
+from bridge.media.sniff import UNKNOWN, Sniffed, is_text_instead, sniff
 from bridge.text import without_folders
 
 # Fetches one file: (filename, subfolder, type) -> bytes.
@@ -130,7 +130,7 @@ class Collector:
             # It is not there, or cannot be read: that costs this output, not the others.
             found.content = _Content(b"", "", error)
         else:
-            found.content = _Content(data, await sha256_of(data))
+            found.content = _Content(data, await sha256_of(data), _fault(data, found.filename))
         self._offer_ready()
 
     def _offer_ready(self) -> None:
@@ -224,6 +224,15 @@ _NOTHING = _Content(b"", "")
 _TEXT = Sniffed("text", "text/plain; charset=utf-8", "txt")
 _JSON = Sniffed("text", "application/json", "json")
 _SERVER_FAULT = 500
+
+
+def _fault(data: bytes | memoryview, filename: str | None) -> UnexpectedAnswer | None:
+    """Return what is wrong with a file's bytes, if they cannot be what its name says."""
+    if filename is None or not is_text_instead(data, filename):
+        return None
+    return UnexpectedAnswer(
+        "GET /view", status=200, excerpt=bytes(data[:100]).decode(errors="replace")
+    )
 
 
 async def _given(data: bytes | memoryview) -> bytes | memoryview:

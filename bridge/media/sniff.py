@@ -125,6 +125,23 @@ def sniff(data: bytes | memoryview, filename: str = "") -> Sniffed:
     return replace(kind, width=width, height=height)
 
 
+def is_text_instead(data: bytes | memoryview, filename: str) -> bool:
+    """True for a text, or nothing, in a file whose name says that it is a picture, sound or film.
+
+    A proxy may answer with its own page, and a full disk leaves empty files.
+    """
+    extension = filename.rpartition(".")[2].lower()
+    head = bytes(data[:_HEAD])
+    return extension in _NEVER_TEXT and _kind(head) is None and _is_text(head)
+
+
+# Portable bitmaps, which may be texts, are not among them.
+_NEVER_TEXT = {
+    *(kind.extension for *_, kind in (*_SIGNATURES, *_BRANDS) if kind.kind != "file"),
+    *("bmp", "jpeg", "m4v", "mkv", "mp4", "opus", "tiff"),
+}
+
+
 def _kind(head: bytes) -> Sniffed | None:
     for offset, signature, kind in _SIGNATURES:
         if head.startswith(signature, offset) and (offset != _IN_RIFF or head.startswith(b"RIFF")):

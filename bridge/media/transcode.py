@@ -24,7 +24,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
-from bridge.aio import sha256_of
+from bridge.aio import sha256_of, succeeded
 from bridge.contract.messages import Format, OutputInfo, or_none
 from bridge.contract.reading import UNREADABLE
 from bridge.media import pipe, profile
@@ -271,6 +271,7 @@ class _Worker:
             # With the process its pipes are closed, and the thread ends.
             self._process.kill()
             await asyncio.wait((exchange,))
+            succeeded(exchange)  # its error has been looked at
             await asyncio.to_thread(self.stop)
             raise
 

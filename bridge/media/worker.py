@@ -109,6 +109,8 @@ def _make(task: Transcode | Compose, data: bytes) -> tuple[Answer, memoryview]:
 
 def _reason(error: Exception) -> str:
     """Describe what is wrong, in one line; bytes of the image may be part of the text."""
+    if type(error).__name__ == "UnidentifiedImageError":  # its text names the object that was read
+        return "it is damaged at its beginning"
     return clip(printable(str(error)), _MAX_REASON) or type(error).__name__
 
 

@@ -168,6 +168,19 @@ async def test_the_only_nodes_outputs_are_offered_in_their_order() -> None:
     assert [(each.info.index, each.info.filename) for each in outputs] == [(0, "b")]
 
 
+@pytest.mark.parametrize("data", [b"", b"<html>Sign in</html>", "…".encode() * 5000])
+@pytest.mark.parametrize("name", ["a.png", "A.JPEG", "a.webm", "a.flac", "a.heic"])
+async def test_a_text_in_the_place_of_a_picture_sound_or_film_is_no_output(
+    name: str, data: bytes
+) -> None:
+    rig = Rig(**{name: data, "b.png": PNG, "c.txt": b"", "d": b"text"})
+    files = {"images": [*(image(each)["images"][0] for each in (name, "b.png", "c.txt", "d"))]}
+    outputs = await rig.collect("1", ("1", files))
+    assert [each.info.filename for each in outputs] == ["b.png", "c.txt", "d"]
+    assert rig.collector is not None
+    assert [each.filename for each in rig.collector.missing] == [name]
+
+
 async def test_a_text_is_a_text_whatever_it_begins_with() -> None:
     (output,) = await Rig().collect("1", ("1", {"text": ["BMW on a road"]}))
     assert (output.info.kind, output.info.content_type) == ("text", "text/plain; charset=utf-8")

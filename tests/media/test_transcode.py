@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import os
 import resource
@@ -99,6 +100,7 @@ async def test_the_event_loop_goes_on_meanwhile(transcoder: Transcoder) -> None:
         (png_of_size(5000, 5000), "truncated|broken|unrecognized"),
         (PHOTO[: len(PHOTO) // 2], "truncated"),
         (gif_of_frames(100_000), "more than 1000 frames"),
+        (b"\x89PNG\r\n\x1a\n", "damaged at its beginning"),
         (b"garbage", "of a format that cannot be changed"),
         (b"", "of a format that cannot be changed"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "of a format that cannot be changed"),
@@ -137,7 +139,9 @@ async def test_the_largest_image_has_enough_memory(transcoder: Transcoder) -> No
     assert (made.width, made.height) == (100, 100)
 
 
-async def test_a_process_that_hangs_is_killed_and_replaced() -> None:
+async def test_a_process_that_hangs_is_killed_and_replaced(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     transcoder = Transcoder(timeout_s=20)
     pid = await works(transcoder)
     transcoder._timeout_s = 0.5
@@ -148,6 +152,8 @@ async def test_a_process_that_hangs_is_killed_and_replaced() -> None:
     transcoder._timeout_s = 20
     assert await works(transcoder) != pid
     await transcoder.close()
+    gc.collect()
+    assert caplog.records == []
 
 
 async def test_a_process_that_died_unused_is_replaced(transcoder: Transcoder) -> None:
