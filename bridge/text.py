@@ -138,6 +138,25 @@ _HOST = re.compile(r"\[[0-9A-Fa-f:.]*\]?|[^:]*")
 _NUMBER = re.compile(r":\d{0,5}")
 
 
+def problem_of(error: BaseException | str) -> str:
+    """Return an error, or its text, in one line: its URLs without user, password and query.
+
+    Libraries name the whole URL, by whose query somebody else could write where it leads.
+    """
+    said = " ".join(map(_without_secrets, str(error).split()))
+    return clip(said, _LONGEST_PROBLEM) or type(error).__name__
+
+
+_LONGEST_PROBLEM = 300
+
+
+def _without_secrets(word: str) -> str:
+    if "://" not in word:
+        return word
+    url = word.rstrip("'\")>]")
+    return without_password(url) + word[len(url) :]
+
+
 def split_account(address: str) -> tuple[str, str]:
     """Return a PostgreSQL address' `user:password`, or nothing, and what follows, as libpq does.
 

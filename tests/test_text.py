@@ -7,6 +7,7 @@ from bridge.text import (
     one_line,
     plain_problem,
     printable,
+    problem_of,
     quoted,
     without_colours,
     without_folders,
@@ -17,6 +18,21 @@ def test_a_text_that_fits_stays_and_a_longer_one_says_that_it_was_cut() -> None:
     assert clip("12345", 5) == "12345"
     assert clip("123456", 5) == "12..."
     assert clip("123456", 5, "…") == "1234…"
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("", "ValueError"),
+        ("no\nroute", "no route"),
+        ("404, url='http://a.b:1/x?sig=S&t='", "404, url='http://a.b:1/x'"),
+        ("(https://u:S@a.b/x#S) - why", "(https://***@a.b/x) - why"),
+        ("S3://a/x?'S'S and wss://a/?S", "S3://a/x and wss://a/"),
+        ("x" * 999, "x" * 297 + "..."),
+    ],
+)
+def test_a_problem_is_shown_without_what_its_urls_keep_secret(said: str, shown: str) -> None:
+    assert problem_of(ValueError(said)) == shown
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from bridge.config import Call
 from bridge.mqtt import ConnectionLost, Incoming, InvalidMessage, PublishProperties, PublishRefused
 from bridge.mqtt.packets import Publish
 from bridge.programs import running
-from bridge.text import clip, one_line
+from bridge.text import clip, one_line, problem_of
 
 # Of an answer and of what a command prints so much is read, in bytes.
 _MOST = 256 * 1024
@@ -60,7 +60,7 @@ async def ask(
                 if len(read) > _MOST:
                     raise CallFailed(f"{shown}: the answer is larger than {_MOST} bytes")
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise CallFailed(f"{shown}: {_line(str(error) or type(error).__name__)}") from None
+        raise CallFailed(f"{shown}: {clip(problem_of(error), _SHOWN)}") from None
     if not _OK <= response.status < _MULTIPLE:
         said = _line(read.decode(errors="replace"))
         raise CallFailed(f"{shown}: answered {response.status}{f': {said}' if said else ''}")

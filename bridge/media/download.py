@@ -22,6 +22,7 @@ from yarl import URL
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden, TooLarge
 from bridge.media.addresses import is_outside, own_networks, parsed
 from bridge.retry import Backoff, retry
+from bridge.text import problem_of
 
 MAX_REDIRECTS = 5
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 2.0
@@ -65,7 +66,7 @@ async def download(url: str, rules: DownloadRules) -> bytes:
         ) from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise DependencyFailed(
-            f"{_shown(url)} could not be fetched: {str(error) or type(error).__name__}",
+            f"{_shown(url)} could not be fetched: {problem_of(error)}",
             url=_shown(url),
         ) from None
 

@@ -27,7 +27,7 @@ from yarl import URL
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
 from bridge.media.download import Reach, guarded_session
 from bridge.retry import Backoff
-from bridge.text import in_quotes
+from bridge.text import in_quotes, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,7 +158,7 @@ async def _attempt(
                 raise DependencyFailed(f"{part.name}: {error.strerror}") from None
             if isinstance(error, aiohttp.ClientConnectorCertificateError):
                 raise DependencyFailed(f"{at.host}: its certificate is not trusted") from None
-            raise _Interrupted(str(error) or type(error).__name__) from None
+            raise _Interrupted(problem_of(error)) from None
     raise DependencyFailed(f"{_host(source.url)}: more than {MAX_REDIRECTS} redirects")
 
 

@@ -30,6 +30,7 @@ from bridge.sinks import http, schedule
 from bridge.sinks.folder import FolderWriter
 from bridge.sinks.http import Body, Source
 from bridge.sinks.schedule import DeliveryRefused
+from bridge.text import problem_of
 
 log = logging.getLogger(__name__)
 
@@ -264,6 +265,4 @@ def _passes(error: BaseException) -> bool:
 
 def _problem(error: BaseException) -> str:
     """Return an error in words, without the folders of this machine."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    return problem_of((isinstance(error, OSError) and error.strerror) or error)

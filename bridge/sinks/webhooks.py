@@ -24,6 +24,7 @@ from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.media.download import Reach
 from bridge.sinks import http, schedule, signature
 from bridge.sinks.schedule import DeliveryRefused
+from bridge.text import problem_of
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ class WebhookSender:
         except BridgeError as error:
             return error.message, None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return str(error) or type(error).__name__, None
+            return problem_of(error), None
         return None, None
 
     async def _conclude(

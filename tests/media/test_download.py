@@ -237,3 +237,17 @@ async def test_an_error_contains_neither_password_nor_query() -> None:
     with pytest.raises(BridgeError) as caught:
         await download("http://user:hunter2@127.0.0.1/x?token=hunter2", STRICT)
     assert "hunter2" not in str(caught.value) + str(caught.value.details)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 404 No\r\n\r\n", b"garbage\r\n\r\n"])
+async def test_an_error_of_the_library_contains_no_query(answer: bytes) -> None:
+    async def spoil(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(spoil, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        rules = DownloadRules(("127.0.0.1",), max_bytes=100, timeout_s=60)
+        with pytest.raises(BridgeError) as caught:
+            await download(f"http://127.0.0.1:{port}/x?token=hunter2", rules)
+    assert "hunter2" not in str(caught.value) + str(caught.value.details)

@@ -148,6 +148,22 @@ async def test_a_url_that_expired_is_not_tried_again_and_the_result_says_why(
     assert found.error.details == {"url": receiver.url("/x"), "attempts": 1, "status": 403}
 
 
+async def test_what_a_url_signs_is_in_no_result_and_no_log(
+    deliveries: Deliveries, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def spoil(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"garbage\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(spoil, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        put = OutputSink(f"http://127.0.0.1:{port}/x?X-Amz-Signature=hunter2", output=0)
+        (found,) = await deliveries.deliver(job(put), OUTPUTS)
+    assert found.error
+    assert found.error.code == "delivery_failed"
+    assert "hunter2" not in f"{found} {caplog.text}"
+
+
 async def test_one_sink_that_fails_costs_no_other(
     deliveries: Deliveries, receiver: Receiver
 ) -> None:
