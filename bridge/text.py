@@ -95,6 +95,15 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
+def last_part(path: str) -> str | None:
+    """Return the name of a file in a path, of POSIX or Windows; None where there is none.
+
+    What is not printable, such as a mark that turns the direction of writing, is a space.
+    """
+    name = printable(re.split(r"[/\\]", path)[-1]).strip()
+    return None if name in ("", ".", "..") else name
+
+
 def without_folders(text: str) -> str:
     """Return a text in which files of a machine are named without the folders that they lie in.
 

@@ -3,6 +3,7 @@ import pytest
 from bridge.text import (
     clip,
     did_you_mean,
+    last_part,
     nearest,
     one_line,
     plain_problem,
@@ -18,6 +19,25 @@ def test_a_text_that_fits_stays_and_a_longer_one_says_that_it_was_cut() -> None:
     assert clip("12345", 5) == "12345"
     assert clip("123456", 5) == "12..."
     assert clip("123456", 5, "…") == "1234…"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a b.png", "a b.png"),
+        ("../../etc/passwd", "passwd"),
+        ("/root/.bashrc", ".bashrc"),
+        ("C:\\Windows\\win.ini", "win.ini"),
+        ("a\0\r\nb\u202egpj.exe", "a   b gpj.exe"),
+        ("雪.png", "雪.png"),
+        ("", None),
+        ("..", None),
+        ("a/", None),
+        (" \0", None),
+    ],
+)
+def test_the_last_part_of_a_path_leads_out_of_no_folder(path: str, name: str | None) -> None:
+    assert last_part(path) == name
 
 
 @pytest.mark.parametrize(

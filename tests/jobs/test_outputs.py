@@ -149,6 +149,17 @@ async def test_a_file_that_is_not_there_costs_that_output_alone(status: int) -> 
 
 
 @pytest.mark.parametrize(
+    ("said", "name"),
+    [("../../.bashrc", ".bashrc"), ("/etc/a.png", "a.png"), ("b\\c.png", "c.png"), ("..", UNSET)],
+)
+async def test_the_name_of_a_file_leads_no_client_out_of_its_folder(
+    said: str, name: object
+) -> None:
+    (output,) = await Rig(**{said: PNG}).collect("1", ("1", image(said)))
+    assert output.info.filename == name
+
+
+@pytest.mark.parametrize(
     "error", [ComfyUIUnreachable("reset", sent=True), UnexpectedAnswer("x", status=502)]
 )
 async def test_a_comfyui_that_fails_costs_the_attempt(error: Exception) -> None:
