@@ -137,7 +137,8 @@ def is_text_instead(data: bytes | memoryview, filename: str) -> bool:
 
 # Portable bitmaps, which may be texts, are not among them.
 _NEVER_TEXT = {
-    *(kind.extension for *_, kind in (*_SIGNATURES, *_BRANDS) if kind.kind != "file"),
+    *(kind.extension for _, _, kind in _SIGNATURES if kind.kind != "file"),
+    *(kind.extension for _, kind in _BRANDS),
     *("bmp", "jpeg", "m4v", "mkv", "mp4", "opus", "tiff"),
 }
 
