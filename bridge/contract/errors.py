@@ -1,28 +1,7 @@
 """Errors as the contract knows them: a stable code, a sentence, and structured details.
 
-    BridgeError
-    ├── BadRequest            the request itself cannot be read
-    ├── UnknownWorkflow       no workflow of that name or version
-    ├── UnknownJob            no job of that id for this client
-    ├── InvalidInput          an input's name, type or value
-    ├── Forbidden             not allowed for this client; details name the setting
-    ├── TooLarge              more bytes than a limit allows
-    ├── Busy                  the queue is full, or the journal cannot take more
-    ├── QuotaExceeded         this client's share is used up
-    ├── Conflict              the job id is taken by a different request
-    ├── Expired               it could not start in time, or is kept no longer
-    ├── ComfyUIUnavailable    no connected ComfyUI can run it
-    ├── ExecutionError        a node failed
-    ├── OutOfMemory           a node ran out of memory
-    ├── Timeout               it ran longer than allowed
-    ├── Replaced              a newer job took its place before it started
-    ├── Quarantined           its prompt ended a ComfyUI twice
-    ├── Interrupted           somebody stopped it at ComfyUI itself
-    ├── DependencyFailed      the job whose output it needs did not succeed
-    ├── DeliveryFailed        a sink did not take an output; details name what it answered
-    └── Lost                  what became of it cannot be known any more
-
-A BridgeError that is none of these has the code `bridge_error`: a defect of ours, see `internal`.
+Each class below BridgeError has a code of its own. One that is none of them has `bridge_error`: a
+defect of ours, see `internal`.
 
 `details` is plain JSON: the input or field concerned, what was wrong, what is allowed.
 """
@@ -184,31 +163,7 @@ def internal(error: Exception) -> BridgeError:
     return BridgeError(f"internal error ({type(error).__name__}); the bridge's log says where")
 
 
-BY_CODE: dict[str, type[BridgeError]] = {
-    kind.code: kind
-    for kind in (
-        BadRequest,
-        UnknownWorkflow,
-        UnknownJob,
-        InvalidInput,
-        Forbidden,
-        TooLarge,
-        Busy,
-        QuotaExceeded,
-        Conflict,
-        Expired,
-        ComfyUIUnavailable,
-        ExecutionError,
-        OutOfMemory,
-        Timeout,
-        Replaced,
-        Quarantined,
-        Interrupted,
-        DependencyFailed,
-        DeliveryFailed,
-        Lost,
-    )
-}
+BY_CODE: dict[str, type[BridgeError]] = {kind.code: kind for kind in BridgeError.__subclasses__()}
 
 
 def from_wire(error: Error) -> BridgeError:

@@ -42,13 +42,12 @@ class Kept:
 
         return await self._database.run(work, touched.NOTHING)
 
-    async def keep(self, kind: str, values: Mapping[str, bytes], *, new: bool = False) -> None:
-        """Keep values under their names; with `new` only those of which there is none yet."""
-        query = queries.KEEP_IF_NEW if new else queries.KEEP
+    async def keep(self, kind: str, values: Mapping[str, bytes]) -> None:
+        """Keep values under their names."""
 
         def work(db: Transaction) -> None:
             for name, value in values.items():
-                db.execute(query, (kind, name, value))
+                db.execute(queries.KEEP, (kind, name, value))
 
         await self._database.run(work, touched.kept(kind))
 

@@ -118,7 +118,7 @@ class Setup:
             AnnouncedBridge("comfy2mqtt", "1.0", ("main",)),
             topics=topics,
             tree=tree,
-            inputs=Inputs(cast("Any", self.kept), folder / "inputs.json"),
+            inputs=Inputs(cast("Any", self.kept)),
             images=RetainedImages(
                 folder, cast("Any", self.broker), lambda name: tree.state(name, "image")
             ),
