@@ -10,7 +10,7 @@ import pytest
 
 from bridge.adapters.mqtt.last_values import MAX_BYTES, LastValues
 from bridge.adapters.mqtt.retained import MAX_SEEN, Retained
-from bridge.adapters.triggers.debounce import MAX_TOPICS, Debounce
+from bridge.adapters.triggers.rules import MAX_TOPICS, Debounce
 from bridge.adapters.web.limits import Failures
 from bridge.contract.topics import Topics
 from bridge.jobs import counters

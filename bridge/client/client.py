@@ -21,13 +21,12 @@ from bridge.client.inputs import (
     inline_bytes,
     media_of,
     puts_of,
+    upload,
 )
 from bridge.client.job import Job
 from bridge.client.jobset import Set
-from bridge.client.outbox import RequestOutbox
-from bridge.client.posting import Posting
+from bridge.client.outbox import Posting, RequestOutbox
 from bridge.client.session import Connect, Session, connect_to
-from bridge.client.uploads import upload
 from bridge.contract.errors import BadRequest, InvalidInput
 from bridge.contract.expansion import of_job_id
 from bridge.contract.messages import (

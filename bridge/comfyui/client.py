@@ -19,6 +19,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from bridge.comfyui.connection import reason_of
 from bridge.comfyui.errors import (
     ComfyUIError,
     ComfyUIForbidden,
@@ -33,7 +34,6 @@ from bridge.comfyui.errors import (
 )
 from bridge.comfyui.frames import OutputHeader
 from bridge.comfyui.history import HistoryEntry, QueueState, read_history, read_queue
-from bridge.comfyui.reasons import reason_of
 from bridge.contract.reading import UNREADABLE, LenientDecoder
 
 T = TypeVar("T")

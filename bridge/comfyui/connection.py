@@ -8,6 +8,7 @@ earlier id come no more, and those prompts are followed by queue and history.
 from __future__ import annotations
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager
@@ -25,7 +26,6 @@ from yarl import URL
 
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.frames import FEATURE_FLAGS, Frame, decode
-from bridge.comfyui.reasons import reason_of
 
 DEFAULT_MAX_FRAME = 2**30
 
@@ -178,3 +178,17 @@ async def _opened(
             return socket
     except (OSError, TimeoutError, WebSocketException) as error:
         raise ComfyUIUnreachable(reason_of(error), sent=False) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why a request or a connection failed, in the system's words if it has any.
+
+    aiohttp's own texts name host and port, never user or password.
+    """
+    cause = getattr(error, "os_error", error)
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number is not None and number > 0:
+        return os.strerror(number)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror  # of name resolution, whose numbers are below zero
+    return str(error) or type(error).__name__

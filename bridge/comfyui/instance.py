@@ -26,7 +26,6 @@ from bridge.comfyui.connection import DEFAULT_MAX_FRAME
 from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, StartFailed, StartFailure
 from bridge.comfyui.events import Event
 from bridge.comfyui.health_policy import Health, HealthPolicy
-from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.session import (
     ComfySession,
     PromptSucceeded,
@@ -36,7 +35,7 @@ from bridge.comfyui.session import (
 )
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.comfyui.state import InstanceState, Lifecycle, LifecycleEvent, Yielder
-from bridge.comfyui.supervisor import Running, Supervisor
+from bridge.comfyui.supervisor import PlannedRestart, Running, Supervisor
 from bridge.contract.retained import ComfyUIRelease
 from bridge.retry import Backoff
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET
 
 from bridge.aio import wait_set
-from bridge.comfyui import update_policy as policy
+from bridge.comfyui import releases as policy
 from bridge.comfyui.building import InstallFailed
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.managed import Manager, Version

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from bridge.cli.bus_lines import phrase
-from bridge.cli.watch import _line
+from bridge.cli.watch import _line, phrase
 from bridge.mqtt import Incoming
 
 JOB = {"job_id": "j1", "workflow": "demo"}

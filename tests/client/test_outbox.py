@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bridge.client import Client, Unreachable
-from bridge.client import posting as module
+from bridge.client import outbox as module
 from bridge.client.outbox import RequestOutbox
 from bridge.contract.errors import InvalidInput
 from tests.client.fakebridge import Broker, FakeBridge, fake_bridge

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bridge.comfyui.error_line import error_line
+from bridge.comfyui.errors import error_line
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.comfyui.event_queue import EventQueue
 from bridge.comfyui.events import Event, PromptPreview, Started, Step
+from bridge.comfyui.session import EventQueue
 
 
 def step(value: int) -> Step:

@@ -4,8 +4,8 @@ import aiohttp
 import pytest
 
 from bridge.comfyui.client import ComfyClient
+from bridge.comfyui.connection import reason_of
 from bridge.comfyui.errors import ComfyUIUnreachable
-from bridge.comfyui.reasons import reason_of
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import random
 
-from bridge.comfyui.restart_policy import RestartPolicy
+from bridge.comfyui.supervisor import RestartPolicy
 from bridge.retry import Backoff
 
 

@@ -18,9 +18,8 @@ import pytest
 from bridge.comfyui import supervisor
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.in_use import STAMP, is_marked
-from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.settings import SuperviseConfig
-from bridge.comfyui.supervisor import Running, Supervisor
+from bridge.comfyui.supervisor import PlannedRestart, Running, Supervisor
 from tests.comfyui.stand_ins import greeter, stand_in
 from tests.support.comfyui import wait_for_end
 from tests.support.patience import PATIENCE_S

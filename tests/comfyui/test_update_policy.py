@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from bridge.comfyui import update_policy as policy
+from bridge.comfyui import releases as policy
 from bridge.comfyui.releases import Release
 from bridge.comfyui.state import InstanceState, StateName
 

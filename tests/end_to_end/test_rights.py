@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge.client import Client
-from bridge.client.uploads import PART_BYTES
+from bridge.client.inputs import PART_BYTES
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.media.addresses import is_outside, own_networks, parsed
-from bridge.media.download import allowed
+from bridge.media.download import allowed, is_outside, own_networks, parsed
 
 OWN = [
     ipaddress.ip_network(each)

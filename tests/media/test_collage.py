@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from bridge.media import collage
-from bridge.media.lettering import Lettering
+from bridge.media.collage import Lettering
 from bridge.media.picture import Refusal
 from bridge.media.pipe import Cell, Collage
 from tests.media.images import encoded, opened

@@ -8,8 +8,8 @@ from typing import Any, Self
 import pytest
 from PIL import ImageFont
 
-from bridge.media import lettering
-from bridge.media.lettering import letterings
+from bridge.media import collage
+from bridge.media.collage import letterings
 
 SIZE = 14
 
@@ -89,6 +89,6 @@ def test_installed_fonts_are_not_looked_at_for_labels_of_plain_letters(
     def never(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(lettering, "_installed", never)
+    monkeypatch.setattr(collage, "_installed", never)
     labels = ["steps=20, prompt=a fox!", "", "7"]
     assert names(labels, tmp_path) == [("own", each) for each in labels]

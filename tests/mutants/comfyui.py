@@ -65,7 +65,7 @@ COMFYUI: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="crash-loop-for-ever",
-        file="bridge/comfyui/restart_policy.py",
+        file="bridge/comfyui/supervisor.py",
         old="if hopeless or self._early >= self._limit:",
         new="if hopeless:",
         guarantee="a ComfyUI that ends again and again is given a long pause",
@@ -105,7 +105,7 @@ COMFYUI: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="updated-under-a-job",
-        file="bridge/comfyui/update_policy.py",
+        file="bridge/comfyui/releases.py",
         old='_AT_WORK = ("ready", "busy", "unreachable")',
         new='_AT_WORK = ("ready", "busy")',
         guarantee="another release of ComfyUI replaces none that may have a job",

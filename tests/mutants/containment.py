@@ -139,7 +139,7 @@ CONTAINMENT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="refused-filter-ends-all",
-        file="bridge/adapters/mqtt/refused_filters.py",
+        file="bridge/adapters/mqtt/extension.py",
         old="replace(each, optional=True) for each in optional",
         new="each for each in optional",
         guarantee="a filter that the broker refuses costs its feature alone",
@@ -147,7 +147,7 @@ CONTAINMENT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="refused-filter-again-and-again",
-        file="bridge/adapters/mqtt/refused_filters.py",
+        file="bridge/adapters/mqtt/extension.py",
         old="            if filter_ not in self._known:\n",
         new="            if True:\n",
         guarantee="a filter that the broker refuses is reported once",
@@ -172,7 +172,7 @@ CONTAINMENT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="own-address-in-another-form",
-        file="bridge/media/addresses.py",
+        file="bridge/media/download.py",
         old="for each in (address, meant)):\n",
         new="for each in (address,)):\n",
         guarantee="an IPv6 address that stands for one of this machine's is inside",
@@ -180,7 +180,7 @@ CONTAINMENT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="documents-are-hosts",
-        file="bridge/media/addresses.py",
+        file="bridge/media/download.py",
         old="meant not in _UNICAST or any(meant in network for network in _NOT_HOSTS)",
         new="meant not in _UNICAST",
         guarantee="addresses that are no hosts' of the internet are not fetched from",

@@ -80,7 +80,7 @@ FLOODS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="debounced-topics-unbounded",
-        file="bridge/adapters/triggers/debounce.py",
+        file="bridge/adapters/triggers/rules.py",
         old="        if len(self._until) > MAX_TOPICS:\n",
         new="        if False:\n",
         guarantee="the topics on which a trigger fired a short while ago are bounded",

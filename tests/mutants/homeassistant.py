@@ -88,7 +88,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="states-stay-when-home-assistant-is-turned-off",
-        file="bridge/adapters/homeassistant/withdrawal.py",
+        file="bridge/adapters/homeassistant/board.py",
         old="        if self._prefix is None:\n            for",
         new="        if False:\n            for",
         guarantee="with homeassistant turned off nothing of ours stays retained for it",
@@ -96,7 +96,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="another-prefix-clears-the-states-in-use",
-        file="bridge/adapters/homeassistant/withdrawal.py",
+        file="bridge/adapters/homeassistant/board.py",
         old="        if self._prefix is None:\n            for",
         new="        if True:\n            for",
         guarantee="another discovery prefix costs no state of the devices",

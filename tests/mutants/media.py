@@ -25,7 +25,7 @@ MEDIA: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="sixtofour-is-as-it-is",
-        file="bridge/media/addresses.py",
+        file="bridge/media/download.py",
         old="return address.ipv4_mapped or address.sixtofour or address",
         new="return address.ipv4_mapped or address",
         guarantee="an IPv6 address that stands for a private IPv4 address is refused",
@@ -33,7 +33,7 @@ MEDIA: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="own-networks-are-outside",
-        file="bridge/media/addresses.py",
+        file="bridge/media/download.py",
         old="if any(each in network for network in own for each in (address, meant)):",
         new="if False:",
         guarantee="a public address of this machine's own networks is refused",
@@ -41,7 +41,7 @@ MEDIA: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="unknown-kinds-are-outside",
-        file="bridge/media/addresses.py",
+        file="bridge/media/download.py",
         old="        meant not in _UNICAST or any(",
         new="        any(",
         guarantee="an IPv6 address of a kind that is not known to be public is refused",

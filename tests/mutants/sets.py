@@ -17,7 +17,7 @@ SETS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="agents-near-by",
-        file="bridge/cli/mcp.py",
+        file="bridge/cli/commands/serve.py",
         old="if token is None and not _is_here(host):",
         new="if False:",
         guarantee="without a token agents are served on this machine alone",
@@ -162,7 +162,7 @@ SETS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="letters-that-look-alike",
-        file="bridge/media/lettering.py",
+        file="bridge/media/collage.py",
         old="each if each in had else _escaped(each)",
         new="each",
         guarantee="a label has no letter that its font lacks",

@@ -24,9 +24,8 @@ import msgspec
 
 from bridge.comfyui.errors import StartFailed
 from bridge.comfyui.install import ensure, find
-from bridge.comfyui.restart_policy import PlannedRestart
 from bridge.comfyui.settings import OUR_NODES, SuperviseConfig
-from bridge.comfyui.supervisor import Running, Supervisor
+from bridge.comfyui.supervisor import PlannedRestart, Running, Supervisor
 
 FAULT_NODES = Path(__file__).with_name("fault_nodes")
 START_TIMEOUT_S = 120

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bridge.workflows.conversion.types import fits
+from bridge.workflows.conversion.model import fits
 from bridge.workflows.objectinfo import (
     AUTOGROW,
     DYNAMIC_COMBO,

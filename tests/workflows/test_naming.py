@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.workflows import definition, graph, naming
+from bridge.workflows import graph, naming
 from bridge.workflows.constraints import Declarations
 from bridge.workflows.objectinfo import ObjectInfo
 from tests.vectors import comparison
@@ -285,13 +285,3 @@ def test_a_title_of_any_script_names_a_primitive(title: str, name: str) -> None:
         "2": node("PreviewAny", source=["1", 0]),
     }
     assert names(document) == ({name: "1.value"} if name else {})
-
-
-def test_a_primitive_is_reached_by_the_name_that_it_had_before() -> None:
-    document = {
-        "1": node("PrimitiveInt", "Größe", value=5),
-        "2": node("PreviewAny", source=["1", 0]),
-    }
-    found = definition.build("demo", "v1", graph.parse(document), VANILLA)
-    assert [spec.name for spec in found.inputs] == ["größe"]
-    assert found.find_input("gr_e") == found.inputs[0]

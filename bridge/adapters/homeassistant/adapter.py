@@ -20,12 +20,12 @@ from msgspec.structs import replace
 
 from bridge.adapters.homeassistant import discovery
 from bridge.adapters.homeassistant.board import Board
+from bridge.adapters.homeassistant.command_components import is_updated
 from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.job_updates import CLIENT, GroupJobs, read_result
-from bridge.adapters.homeassistant.releases import is_updated
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages

@@ -14,10 +14,13 @@ from typing import Any, get_args
 import msgspec
 from msgspec import Struct
 
-from bridge.adapters.homeassistant.command_components import Component, command_components
+from bridge.adapters.homeassistant.command_components import (
+    Component,
+    command_components,
+    release_component,
+)
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
-from bridge.adapters.homeassistant.releases import component as release_component
 from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import HEALTH_EXPIRY_S, Definition, InstanceState
 from bridge.contract.topics import HomeAssistantTopics, Topics

@@ -10,10 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from bridge.adapters.mqtt.extension import Extension, give_to
+from bridge.adapters.mqtt.extension import Extension, RefusedFilters, give_to
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
-from bridge.adapters.mqtt.refused_filters import RefusedFilters
 from bridge.adapters.mqtt.retained import OFFLINE, ONLINE, Retained
 from bridge.adapters.mqtt.subscriber import GROUP, REPEAT_S, BrokerSettings
 from bridge.contract.topics import Topics

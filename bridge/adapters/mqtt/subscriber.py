@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bridge.adapters.mqtt.extension import Extension, give_to
+from bridge.adapters.mqtt.extension import Extension, RefusedFilters, give_to
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
     is_flood,
@@ -27,7 +27,6 @@ from bridge.adapters.mqtt.incoming import (
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
-from bridge.adapters.mqtt.refused_filters import RefusedFilters
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
 from bridge.aio import first
 from bridge.contract.topics import Topics

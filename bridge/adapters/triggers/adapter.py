@@ -14,8 +14,7 @@ from typing import Any
 from bridge.adapters.displays import Displays
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.adapters.triggers.debounce import Debounce
-from bridge.adapters.triggers.rules import Message, Rule
+from bridge.adapters.triggers.rules import Debounce, Message, Rule
 from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import Accepted

@@ -42,10 +42,76 @@ from bridge.adapters.web.requests import PartOf, Reply
 from bridge.adapters.web.server import TcpConnection
 from bridge.adapters.web.settings import ClientsBroker, Settings
 from bridge.adapters.web.signed_urls import SignedUrls
-from bridge.adapters.web.writer import Writer, Writers
 from bridge.contract.errors import Busy
 from bridge.contract.messages import CONTRACT_VERSION, Transaction, encode, ok
 from bridge.tokenbucket import TokenBucket
+
+
+class Writers:
+    """Makes writers, and flushes those that were written to."""
+
+    def __init__(self) -> None:
+        self._written: list[Writer] = []
+
+    def to(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> Writer:
+        """Return the writer to a socket."""
+        return Writer(socket, transport, self)
+
+    def note(self, writer: Writer) -> None:
+        """Flush a writer at the end of this turn."""
+        if not self._written:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._written.append(writer)
+
+    def _flush(self) -> None:
+        written, self._written = self._written, []
+        for writer in written:
+            writer.flush()
+
+
+class Writer:
+    """Writes whole frames to one socket, without waiting."""
+
+    __slots__ = ("_frames", "_size", "_socket", "_transport", "_writers")
+
+    def __init__(
+        self, socket: web.WebSocketResponse, transport: asyncio.Transport, writers: Writers
+    ) -> None:
+        self._socket = socket
+        self._transport = transport
+        self._writers = writers
+        self._frames: list[bytes] = []
+        self._size = 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left for the network yet."""
+        return self._size + self._transport.get_write_buffer_size()
+
+    def write(self, frame: bytes) -> None:
+        """Write a frame after all earlier ones."""
+        if not self._frames:
+            self._writers.note(self)
+        self._frames.append(frame)
+        self._size += len(frame)
+
+    def drop(self) -> None:
+        """Cut the connection at once."""
+        log.info("disconnected a client that does not read")
+        self._frames, self._size = [], 0
+        self._transport.abort()
+
+    def flush(self) -> None:
+        """Write what was collected; a socket that is closing takes no more frames."""
+        frames, self._frames, self._size = self._frames, [], 0
+        if not frames or self._socket.closed or self._transport.is_closing():
+            return
+        # Past aiohttp's own writer, which makes each frame again for each connection.
+        if len(frames) == 1:
+            self._transport.write(frames[0])
+        else:
+            self._transport.writelines(frames)
+
 
 log = logging.getLogger(__name__)
 

@@ -28,9 +28,8 @@ from bridge.workflows.conversion.document import (
     SlotLink,
 )
 from bridge.workflows.conversion.errors import Budget
-from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode
+from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode, Types
 from bridge.workflows.conversion.patterns import InvalidPattern, Pattern, UnknownPattern
-from bridge.workflows.conversion.types import Types
 
 SEED: Final = "Seed Everywhere"
 # The class of ComfyUI's own that stands in for a seed where the extension is not installed.

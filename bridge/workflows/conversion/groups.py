@@ -20,9 +20,8 @@ from bridge.workflows.conversion.document import (
 from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.frontend import FrontEnd
 from bridge.workflows.conversion.group_interface import VALUE, Interface, interface
-from bridge.workflows.conversion.model import LiveNode, Mode
+from bridge.workflows.conversion.model import LiveNode, Mode, fits
 from bridge.workflows.conversion.promotion import PRIMITIVE
-from bridge.workflows.conversion.types import fits
 from bridge.workflows.conversion.values import Restorer
 from bridge.workflows.conversion.widgets import Layout
 from bridge.workflows.objectinfo import InputSpec, NodeClass, ObjectInfo

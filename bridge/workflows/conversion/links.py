@@ -13,8 +13,7 @@ from typing import Any, Final, TypeAlias
 from bridge.workflows.conversion.document import INPUT_NODE
 from bridge.workflows.conversion.errors import Budget
 from bridge.workflows.conversion.frontend import FrontEnd
-from bridge.workflows.conversion.model import InputSlot, LiveGraph, LiveNode, Mode
-from bridge.workflows.conversion.types import ANY, Types, fits
+from bridge.workflows.conversion.model import ANY, InputSlot, LiveGraph, LiveNode, Mode, Types, fits
 
 # Nodes of extensions that take what another node was given under a name, and those others.
 GETTERS: Final = {"GetNode": "SetNode", "easy getNode": "easy setNode"}

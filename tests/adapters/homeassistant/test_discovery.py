@@ -5,10 +5,10 @@ from typing import Any
 from msgspec.structs import replace
 
 from bridge.adapters.homeassistant import discovery
+from bridge.adapters.homeassistant.command_components import is_updated
 from bridge.adapters.homeassistant.device_state import OUTCOMES
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import fields
-from bridge.adapters.homeassistant.releases import is_updated
 from bridge.contract import operator
 from bridge.contract.messages import encode
 from bridge.contract.retained import HEALTH_EXPIRY_S, ComfyUIRelease, ComfyUIState

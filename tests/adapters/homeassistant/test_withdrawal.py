@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from bridge.adapters.homeassistant import discovery
-from bridge.adapters.homeassistant.withdrawal import DiscoveryWithdrawal
+from bridge.adapters.homeassistant.board import DiscoveryWithdrawal
 from bridge.contract.messages import encode
 from bridge.contract.topics import Topics
 from bridge.jobs.journal import Journal

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.adapters.mqtt.refused_filters import RefusedFilters
+from bridge.adapters.mqtt.extension import RefusedFilters
 from bridge.contract.topics import Topics
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import Address, Connection, SubscribeRefused, Subscription
