@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from msgspec import UNSET
 
+from bridge.aio import succeeded
 from bridge import __version__, config
 from bridge.adapters.mqtt.acl_probe import isolation
 from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
@@ -189,7 +190,7 @@ async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:
     """Ask the bridge for its ComfyUIs' states, where the broker sends nothing retained of them."""
     answer_topic = topics.command_response("health_check")
     await connection.subscribe([Subscription(filter=answer_topic)])
-    connection.publish(topics.command("health_check"), b"").add_done_callback(_seen)
+    connection.publish(topics.command("health_check"), b"").add_done_callback(succeeded)
     try:
         async with asyncio.timeout(_ANSWER_S):
             async for message in connection.messages:
@@ -199,12 +200,6 @@ async def _asked(connection: Connection, topics: Topics) -> dict[str, bytes]:
     except (TimeoutError, msgspec.MsgspecError):
         pass  # operators' commands are switched off, or it is another program's
     return {}
-
-
-def _seen(sent: asyncio.Future[PubAck]) -> None:
-    """Take note of how a publish ended, so that nobody logs it."""
-    if not sent.cancelled():
-        sent.exception()
 
 
 async def _retained(connection: Connection, filters: list[str], operators: str) -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from bridge.aio import wait_set
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.retained import Retained
 from bridge.atomicfile import PRIVATE, write_file
@@ -189,9 +190,7 @@ class Hooks(Extension):
                 self._woken.clear()
                 self._step()
                 await self._save()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause_s()):
-                        await self._woken.wait()
+                await wait_set(self._woken, self._pause_s())
 
     async def stop(self) -> None:
         """Give the GPUs that the bridge uses back; the next start gives back those that are left.

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from bridge.aio import succeeded
 from bridge.contract.retained import Isolation
 from bridge.contract.topics import Topics, is_id
 from bridge.mqtt import Address, Connection, MqttError, PubAck, SubscribeRefused, Subscription
@@ -100,7 +101,7 @@ class _IsolationTrial:
         for sender, topics in ((self._client, self._requests), (self._bridge, self._replies)):
             for each in topics:
                 # A refusal is as good as silence, and on many brokers looks the same.
-                sender.publish(each, b"").add_done_callback(_ignore)
+                sender.publish(each, b"").add_done_callback(succeeded)
         written, read = await asyncio.gather(
             _received(self._bridge, self._requests), _received(self._client, self._replies)
         )
@@ -108,12 +109,6 @@ class _IsolationTrial:
             return "none"
         tried = len(self._names) > 1
         return "enforced" if tried and written and read else "unknown"
-
-
-def _ignore(sent: asyncio.Future[PubAck]) -> None:
-    """Retrieve a failure, so that asyncio does not log it."""
-    if not sent.cancelled():
-        sent.exception()
 
 
 async def _received(connection: Connection, topics: list[str]) -> set[str]:

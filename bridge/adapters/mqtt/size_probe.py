@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from bridge.aio import wait_set
 from bridge.adapters.mqtt.encoder import Packet
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
@@ -161,9 +162,7 @@ class SizeProbe(Extension):
                 await self._ended.wait()
         except (PublishRefused, TimeoutError):
             return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_LATE_S):
-                await self._arrived.wait()
+        await wait_set(self._arrived, _LATE_S)
         return size in self._came
 
     def _note_cut(self, size: int, *, told: bool) -> None:

@@ -101,7 +101,7 @@ def show_logs(*, count: int, as_json: bool, settings: Config) -> None:
 @settings("data", "journal", "websocket_keys", "link_key_file")
 def backup(target: Path, settings: Config) -> None:
     """Write the bridge's data into FILE (a tar), also while it runs."""
-    from bridge.cli.backup import back_up_to
+    from bridge.cli.journal import back_up_to
 
     run_async(back_up_to(settings, target))
 
@@ -114,6 +114,6 @@ def restore(source: Path | None, settings: Config) -> None:
 
     Jobs that had not ended at the backup are lost: they do not run again.
     """
-    from bridge.cli.backup import restore_from
+    from bridge.cli.journal import restore_from
 
     run_async(restore_from(settings, source))

@@ -8,11 +8,10 @@ follow it step by step, so that the result equals what the front end sends for t
 the same server:
 
     document    the file, checked and typed
-    unique_ids  node ids that are unique in the whole file
     frontend    differences between the generations of the front end
     groups      legacy group nodes, and in group_interface what they show
-    replacing   new classes for old ones
-    model       live nodes and graphs
+    rewriting   node ids that are unique in the whole file, and new classes for old ones
+    model       live nodes and graphs, and which types of slots fit together
     widgets     the widgets and slots of a declared input on a live node
     ordering    the order of a choice's inputs where a saved `/object_info` has lost it
     values      assigns the file's values to widgets
@@ -21,7 +20,6 @@ the same server:
     patterns    regular expressions of files, in bounded time
     loading     all of these put together: from the file to live graphs
     primitives  values that one node hands to others' widgets
-    types       which slot types fit together
     links       resolves links: through subgraphs, reroutes, bypassed nodes
     texts       names of values in texts
     serialize   the flat graph
@@ -37,9 +35,9 @@ from bridge.workflows.conversion import frontend
 from bridge.workflows.conversion.document import is_ui_format, read
 from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.loading import Loader
-from bridge.workflows.conversion.replacing import with_new_classes
+from bridge.workflows.conversion.rewriting import with_new_classes
 from bridge.workflows.conversion.serialize import ApiNode, Converted, serialize
-from bridge.workflows.conversion.unique_ids import with_unique_ids
+from bridge.workflows.conversion.rewriting import with_unique_ids
 from bridge.workflows.dynamic_prompts import draw_first
 from bridge.workflows.objectinfo import ObjectInfo
 
