@@ -20,13 +20,7 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
 from bridge.config import ConfigError
 from bridge.config.tables import Display
-from bridge.contract.errors import (
-    BadRequest,
-    BridgeError,
-    Busy,
-    ExecutionError,
-    TooLarge,
-)
+from bridge.contract.errors import BadRequest, BridgeError, Busy, ExecutionError, TooLarge
 from bridge.contract.messages import Dither, Format, Output, OutputInfo, Shown, or_unset
 from bridge.contract.retained import BridgeEvent
 from bridge.contract.topics import Topics

@@ -16,10 +16,10 @@ import aiohttp
 import msgspec
 from msgspec import UNSET
 
-from bridge.aio import succeeded
 from bridge import __version__, config
 from bridge.adapters.mqtt.acl_probe import isolation
 from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
+from bridge.aio import succeeded
 from bridge.cli import diagnostics
 from bridge.cli.broker_trial import try_broker
 from bridge.cli.diagnostics import Finding
@@ -35,7 +35,7 @@ from bridge.contract.operator import HealthReport
 from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, GpuLease
 from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
-from bridge.mqtt import Connection, ConnectionRefused, MqttError, PubAck, Subscription
+from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
 from bridge.service import checks
 from bridge.service.instances import ON_LINUX, interpreter
 from bridge.service.public_urls import own_address

@@ -1,27 +1,20 @@
-"""`backup`, `restore` and `doctor --journal`: what is kept is saved, put back, checked and repaired."""
+"""`backup`, `restore` and `doctor --journal`: saves, puts back and checks all that is kept."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+
+import click
+
 from bridge import private
 from bridge.cli.diagnostics import Finding
-from bridge.cli.shared import FAILED, show_finding
+from bridge.cli.shared import FAILED, WRONG_USAGE, show_finding, stop
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal import Journal, repair
-from bridge.jobs.journal.backup import BLOBS, JOURNAL
-from bridge.jobs.journal.repair import Condition, Unrepairable
-from bridge.media.files import compare_all
-from bridge.service.stores import bucket_of, files_of
-import asyncio
-from pathlib import Path
-import click
-from bridge import private
-from bridge.cli.shared import FAILED, WRONG_USAGE, stop
-from bridge.config import Config
-from bridge.jobs.database import DatabaseError
-from bridge.jobs.journal import Journal
 from bridge.jobs.journal.backup import (
+    BLOBS,
     JOURNAL,
     KEYS,
     LINK_KEY,
@@ -30,7 +23,9 @@ from bridge.jobs.journal.backup import (
     back_up,
     unpack,
 )
-
+from bridge.jobs.journal.repair import Condition, Unrepairable
+from bridge.media.files import compare_all
+from bridge.service.stores import bucket_of, files_of
 
 _SHOWN = 5
 _AGAIN = "they are refused, and repaired when the same bytes come again; look at the disk's health"

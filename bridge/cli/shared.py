@@ -15,13 +15,7 @@ from bridge import config
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.aio import new_event_loop
 from bridge.cli.diagnostics import Finding
-from bridge.cli.options import (
-    FLAG_NAMES,
-    BrokerFlags,
-    broker_options,
-    broker_url,
-    setting_option,
-)
+from bridge.cli.options import FLAG_NAMES, BrokerFlags, broker_options, broker_url, setting_option
 from bridge.config import Config, ConfigError
 from bridge.config.about import GROUPS, WEB
 from bridge.contract.errors import BridgeError

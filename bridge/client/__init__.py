@@ -58,10 +58,7 @@ from bridge.contract.messages import (
     Result,
     State,
 )
-from bridge.contract.retained import (
-    BridgeInfo,
-    Definition,
-)
+from bridge.contract.retained import BridgeInfo, Definition
 from bridge.contract.sinks import Put
 from bridge.mqtt import (
     Address,

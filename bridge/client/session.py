@@ -120,7 +120,6 @@ class Session:
         *,
         on_message: Callable[[Incoming], None],
         on_gap: Callable[[], None],
-        backoff: Backoff | None = None,
         retries: bool = False,
     ) -> None:
         """`on_message` is called with each message about a job, `on_gap` when some may be lost.
@@ -133,7 +132,7 @@ class Session:
         self._client = client
         self._on_message = on_message
         self._on_gap = on_gap
-        self._backoff = backoff or Backoff()
+        self._backoff = Backoff()
         self._retries = retries
         self._contract: int | None = None
         self._connection: SessionConnection | None = None

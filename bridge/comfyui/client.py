@@ -353,12 +353,10 @@ class ComfyClient:
         body = await self._get(f"/comfy2mqtt/outputs/{_segment(prompt_id)}", limit=_MIB * 16)
         return self._decoded(_headers.decode, body, "GET /comfy2mqtt/outputs/{prompt_id}")
 
-    async def held_output(
-        self, prompt_id: str, node: str, index: int, *, limit: int = _MIB * 1024
-    ) -> bytes:
+    async def held_output(self, prompt_id: str, node: str, index: int) -> bytes:
         """Return an output's bytes; raises NotFound, or OutputGone if the budget took it."""
         path = f"/comfy2mqtt/outputs/{_segment(prompt_id)}/{_segment(node)}/{index}"
-        return await self._get(path, limit=limit, within_s=_LONG_PATIENCE_S)
+        return await self._get(path, limit=_MIB * 1024, within_s=_LONG_PATIENCE_S)
 
     async def confirm_outputs(self, *prompt_ids: str) -> None:
         """Free these prompts' outputs in our nodes; no error if they hold none."""

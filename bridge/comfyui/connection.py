@@ -27,7 +27,7 @@ from yarl import URL
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.frames import FEATURE_FLAGS, Frame, decode
 
-DEFAULT_MAX_FRAME = 2**30
+_MAX_FRAME = 2**30
 
 _OPEN_TIMEOUT_S = 10.0
 _CLOSE_TIMEOUT_S = 1.0
@@ -126,18 +126,14 @@ def _read_exact(reader: StreamReader, size: int) -> Generator[None, None, bytear
 
 @asynccontextmanager
 async def connected(
-    base_url: URL,
-    *,
-    headers: Mapping[str, str] | None = None,
-    max_frame: int = DEFAULT_MAX_FRAME,
+    base_url: URL, *, headers: Mapping[str, str] | None = None
 ) -> AsyncIterator[ComfyUISocket]:
     """Connect under a fresh client id, ready for previews; raises ComfyUIUnreachable.
 
-    `headers` go with the request that opens it; `max_frame` is the largest message taken, in
-    bytes; a larger one ends the connection.
+    `headers` go with the request that opens it. A message above `_MAX_FRAME` ends the connection.
     """
     client_id = uuid.uuid4().hex
-    socket = await _opened(base_url, client_id, headers or {}, max_frame)
+    socket = await _opened(base_url, client_id, headers or {})
     try:
         yield socket
     finally:
@@ -147,9 +143,7 @@ async def connected(
             socket.transport.abort()  # one that does not answer keeps it open
 
 
-async def _opened(
-    base_url: URL, client_id: str, headers: Mapping[str, str], max_frame: int
-) -> ComfyUISocket:
+async def _opened(base_url: URL, client_id: str, headers: Mapping[str, str]) -> ComfyUISocket:
     scheme = {"http": "ws", "https": "wss"}.get(base_url.scheme, base_url.scheme)
     url = URL(f"{base_url}/ws", encoded=True).with_scheme(scheme).with_query(clientId=client_id)
     try:
@@ -159,7 +153,7 @@ async def _opened(
                 additional_headers=headers,
                 # Images do not compress, and ComfyUI's one thread would do the work.
                 compression=None,
-                max_size=max_frame,
+                max_size=_MAX_FRAME,
                 create_connection=partial(ComfyUISocket, client_id),  # type: ignore[arg-type]
                 open_timeout=None,
                 close_timeout=_CLOSE_TIMEOUT_S,

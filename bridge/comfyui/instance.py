@@ -22,7 +22,6 @@ from bridge.aio import Watched, first
 from bridge.comfyui import state as lifecycle
 from bridge.comfyui.cleanup import Cleanup
 from bridge.comfyui.client import ComfyClient, PageLink
-from bridge.comfyui.connection import DEFAULT_MAX_FRAME
 from bridge.comfyui.errors import ComfyUIError, ComfyUIUnreachable, StartFailed, StartFailure
 from bridge.comfyui.events import Event
 from bridge.comfyui.health_policy import Health, HealthPolicy
@@ -65,7 +64,7 @@ _BY_ITSELF = frozenset({"exited", "crashed", "host_out_of_memory", "worker_dead"
 
 
 class Instance:
-    """`folder` holds what a supervised ComfyUI writes; `max_frame` bounds one message, in bytes.
+    """`folder` holds what a supervised ComfyUI writes.
 
     Use `run` as a task; the rest works while it runs, on the same event loop's thread.
     """
@@ -77,7 +76,6 @@ class Instance:
         *,
         folder: Path,
         health: HealthPolicy | None = None,
-        max_frame: int = DEFAULT_MAX_FRAME,
     ) -> None:
         self.name = name
         self.supervised = isinstance(config, SuperviseConfig)
@@ -85,7 +83,6 @@ class Instance:
         self._config = config
         self._health = health or HealthPolicy()
         self._folder = folder
-        self._max_frame = max_frame
         self._lifecycle = Lifecycle(time.time())
         self._watched = Watched(self._lifecycle.state)
         self._session: ComfySession | None = None
@@ -342,7 +339,6 @@ class Instance:
                 client,
                 report=self._reported,
                 epoch=epoch,
-                max_frame=self._max_frame,
                 reconnect_cap_s=reconnect_cap_s,
                 silence_s=min(_ASK_AFTER_S, self._health.silence_s),
             )

@@ -18,7 +18,7 @@ import msgspec
 from bridge.aio import wait_set
 from bridge.comfyui import frames
 from bridge.comfyui.client import ComfyClient
-from bridge.comfyui.connection import DEFAULT_MAX_FRAME, ComfyUISocket, connected
+from bridge.comfyui.connection import ComfyUISocket, connected
 from bridge.comfyui.errors import (
     ComfyUIError,
     ComfyUIUnreachable,
@@ -105,8 +105,8 @@ class ComfySession:
 
     `report` is called on the event loop's thread with what happens to the connection; it must not
     block. A cut is not reported if connecting again succeeds at once. `epoch` names the process at
-    the other end, None where only our nodes can. `max_frame` is in bytes. After `silence_s` seconds
-    without a frame of a prompt, ComfyUI is asked about it; `clock` gives monotonic seconds.
+    the other end, None where only our nodes can. After `silence_s` seconds without a frame of a
+    prompt, ComfyUI is asked about it; `clock` gives monotonic seconds.
     """
 
     def __init__(
@@ -115,7 +115,6 @@ class ComfySession:
         *,
         report: Callable[[SessionEvent], None],
         epoch: str | None = None,
-        max_frame: int = DEFAULT_MAX_FRAME,
         reconnect_cap_s: float = 5.0,
         silence_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
@@ -123,7 +122,6 @@ class ComfySession:
         self.client = client
         self._report = report
         self._epoch = epoch
-        self._max_frame = max_frame
         self._reconnect_cap_s = reconnect_cap_s
         self._silence_s = silence_s
         self._clock = clock
@@ -288,9 +286,7 @@ class ComfySession:
     async def _connect_once(self) -> bool:
         """Connect, and read until the connection is gone; returns whether there was one."""
         try:
-            async with connected(
-                self.client.base_url, headers=self.client.headers, max_frame=self._max_frame
-            ) as connection:
+            async with connected(self.client.base_url, headers=self.client.headers) as connection:
                 server = await self._identify()
                 self._connection = connection
                 self._report(server)

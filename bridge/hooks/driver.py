@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from bridge.aio import wait_set
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.retained import Retained
+from bridge.aio import wait_set
 from bridge.atomicfile import PRIVATE, write_file
 from bridge.comfyui.errors import ComfyUIError
 from bridge.comfyui.instance import Instance

@@ -14,15 +14,7 @@ from msgspec import UNSET, UnsetType
 from bridge.workflows import constraints, naming
 from bridge.workflows.constraints import ChoiceList, Consumers, Declarations
 from bridge.workflows.graph import Graph, Node, NodeInput, WorkflowError
-from bridge.workflows.inputs import (
-    BY_NODE,
-    KINDS,
-    SEED_MAX,
-    Drawn,
-    Input,
-    InputKind,
-    names_file,
-)
+from bridge.workflows.inputs import BY_NODE, KINDS, SEED_MAX, Drawn, Input, InputKind, names_file
 from bridge.workflows.objectinfo import InputSpec, number
 from bridge.workflows.page_pictures import MEANT, is_page_picture, is_taken
 

@@ -198,9 +198,9 @@ class InputSpec(msgspec.Struct, frozen=True, dict=True):
         found = self.options.get("display_name")
         return found if isinstance(found, str) and found else self.name
 
-    def renamed(self, name: str, *, type: str | None = None) -> InputSpec:  # noqa: A002 (the field's name)
-        """Return the same input under another name, and where asked with another type."""
-        return msgspec.structs.replace(self, name=name, type=type or self.type)
+    def renamed(self, name: str) -> InputSpec:
+        """Return the same input under another name."""
+        return msgspec.structs.replace(self, name=name)
 
     def with_options(self, options: Mapping[str, Any]) -> InputSpec:
         """Return the same input with other options."""

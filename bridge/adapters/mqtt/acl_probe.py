@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from bridge.aio import succeeded
 from bridge.contract.retained import Isolation
 from bridge.contract.topics import Topics, is_id
-from bridge.mqtt import Address, Connection, MqttError, PubAck, SubscribeRefused, Subscription
+from bridge.mqtt import Address, Connection, MqttError, SubscribeRefused, Subscription
 
 log = logging.getLogger(__name__)
 

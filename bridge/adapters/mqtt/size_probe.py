@@ -13,13 +13,12 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from typing import Final
 
-from bridge.aio import wait_set
 from bridge.adapters.mqtt.encoder import Packet
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
+from bridge.aio import wait_set
 from bridge.contract.channels import LARGE_BYTES
 from bridge.contract.topics import Topics
 from bridge.mqtt import (

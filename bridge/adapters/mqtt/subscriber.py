@@ -32,15 +32,7 @@ from bridge.aio import first
 from bridge.contract.topics import Topics
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
-from bridge.mqtt import (
-    Address,
-    Connection,
-    ConnectionLost,
-    Incoming,
-    Pacer,
-    Subscription,
-    Will,
-)
+from bridge.mqtt import Address, Connection, ConnectionLost, Incoming, Pacer, Subscription, Will
 from bridge.requests.context import Answer
 from bridge.requests.handler import RequestHandler
 

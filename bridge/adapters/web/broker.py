@@ -8,12 +8,13 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Final, Protocol
+from typing import Final
 
 from msgspec import Struct
 
 from bridge.adapters.web.content import picture_type
 from bridge.adapters.web.descriptions import MissingDescriptions
+from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.requests import (
     PartOf,
     PendingRequest,
@@ -55,35 +56,6 @@ _CROWDED: Final = 4 * 1024 * 1024
 _GOOD_CONNECTION_S: Final = 10.0
 
 
-class BrokerCallbacks(Protocol):
-    """Callbacks of a Broker; all run on the event loop and must not block."""
-
-    def on_connecting(self) -> None:
-        """A connection begins: what is retained comes again."""
-
-    def on_connected(self) -> None:
-        """All that is retained has come."""
-
-    def on_disconnected(self) -> None:
-        """The broker is away."""
-
-    def on_public(self, what: str, name: str | None, payload: bytes) -> None:
-        """Take a message of the bridge to everybody."""
-
-    def on_job(
-        self,
-        client: str,
-        levels: Sequence[str],
-        payload: bytes,
-        content_type: str | None,
-        properties: Sequence[tuple[str, str]],
-    ) -> None:
-        """Take a message about a client's job."""
-
-    def on_set(self, client: str, set_id: str, what: str, payload: bytes) -> None:
-        """Take a `status` or `result` of a client's set."""
-
-
 class _Interest(Struct, eq=False):
     """The number that listen to a client; `subscribing` is done on `connection`."""
 
@@ -99,13 +71,13 @@ class Broker:
         self,
         address: Address,
         topics: Topics,
-        listener: BrokerCallbacks,
+        hub: Hub,
         shown: Callable[[str, bytes, str | None], None],
     ) -> None:
         """`shown` takes a display's name, its picture, and the picture's Content Type."""
         self._address = address
         self._topics = topics
-        self._listener = listener
+        self._hub = hub
         self._shown = shown
         self._connection: Connection | None = None
         self._was_connected = False
@@ -115,7 +87,7 @@ class Broker:
         self._requests = Requests(secrets.token_bytes(8))
         # Over MQTT 3.1.1: parts of one output in two sizes have one topic.
         self._turns = Turns()
-        self._descriptions = MissingDescriptions(self.request, listener.on_public)
+        self._descriptions = MissingDescriptions(self.request, hub.on_public)
         self._timer: asyncio.TimerHandle | None = None
         self.came_back = asyncio.Event()
         """Set whenever there is a new connection; whoever waits for that clears it."""
@@ -151,7 +123,7 @@ class Broker:
             manual_ack=False,
         ) as connection:
             self._was_connected = True
-            self._listener.on_connecting()
+            self._hub.on_connecting()
             self._descriptions.begin()
             public = (*topics.public, topics.display_images)
             await connection.subscribe([Subscription(filter=each) for each in public])
@@ -170,7 +142,7 @@ class Broker:
                     self._begin(client, interest, connection)
             while connection.messages.backlog:
                 self._take(await anext(connection.messages))
-            self._listener.on_connected()
+            self._hub.on_connected()
             for client in list(known)[:1]:
                 self._descriptions.ask_as(client)
             self.came_back.set()
@@ -183,7 +155,7 @@ class Broker:
             return
         self._connection = None
         self._descriptions.end()
-        self._listener.on_disconnected()
+        self._hub.on_disconnected()
         busy = Busy("the connection to the broker was lost: ask again", retry=True)
         for request in self._requests.remove_all():
             request.answered(Reply.refusal(busy))
@@ -396,7 +368,7 @@ class Broker:
         if public is not None:
             if message.retain and public[1] is not None:
                 self._descriptions.came()
-            self._listener.on_public(*public, message.payload)
+            self._hub.on_public(*public, message.payload)
             return
         display = self._topics.display_of(message.topic)
         if display is not None:
@@ -417,11 +389,11 @@ class Broker:
                 if match is not None:
                     _deliver(*match)
             case ("job", *rest):
-                self._listener.on_job(
+                self._hub.on_job(
                     client, rest, message.payload, _type_of(message), message.user_properties
                 )
             case ("set", set_id, "status" | "result" as what):
-                self._listener.on_set(client, set_id, what, message.payload)
+                self._hub.on_set(client, set_id, what, message.payload)
 
     def _take_reply(self, client: str, verb: str, message: Incoming) -> None:
         try:

@@ -19,7 +19,7 @@ from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.limits import network_of
 from bridge.adapters.web.responses import Streamed
 from bridge.adapters.web.server import Handler
-from bridge.adapters.web.signed_urls import Query, SignedUrls
+from bridge.adapters.web.signed_urls import SignedUrls
 
 log = logging.getLogger(__name__)
 
@@ -162,14 +162,7 @@ class Handlers:
         return responses.text(status, f"the bridge is {bridge}")
 
     async def _output(self, request: web.Request) -> web.StreamResponse:
-        query = Query(
-            width=request.query.get("width"),
-            range=request.headers.get("Range"),
-            if_none_match=request.headers.get("If-None-Match"),
-            if_range=request.headers.get("If-Range"),
-            head=request.method == "HEAD",
-        )
-        return await self._signed_urls.get(request.match_info["token"], query)
+        return await self._signed_urls.get(request.match_info["token"], request)
 
     async def _display(self, request: web.Request) -> web.Response:
         client = self._auth.client(request)

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 
 from bridge.adapters.web import responses
 from bridge.adapters.web.broker import Broker
@@ -41,16 +41,6 @@ _STATUS: Final = {
 _PASSING: Final = ("busy", "quota_exceeded")
 
 
-class Query(Struct, frozen=True, kw_only=True):
-    """A request's parts besides the token, unchecked; `head`: without the bytes."""
-
-    width: str | None = None
-    range: str | None = None
-    if_none_match: str | None = None
-    if_range: str | None = None
-    head: bool = False
-
-
 class NotGiven(Exception):
     """The bridge does not give the bytes."""
 
@@ -78,7 +68,7 @@ class SignedUrls:
         token = links.sign(self._key, Link(client, name, output, expires, of_set))
         return {"url": f"{links.PREFIX}{token}", "expires_at": expires}
 
-    async def get(self, token: str, query: Query) -> web.StreamResponse:
+    async def get(self, token: str, request: web.BaseRequest) -> web.StreamResponse:
         """Respond to a request for a signed URL."""
         try:
             link = links.read(self._key, token, time.time())
@@ -87,10 +77,10 @@ class SignedUrls:
         except Expired as error:
             return responses.text(HTTPStatus.GONE, error.message)
         width: int | UnsetType = UNSET
-        if query.width is not None:
-            if _PIXELS.fullmatch(query.width) is None or not 0 < int(query.width) <= _WIDEST:
+        if (given := request.query.get("width")) is not None:
+            if _PIXELS.fullmatch(given) is None or not 0 < int(given) <= _WIDEST:
                 return responses.text(HTTPStatus.BAD_REQUEST, "width: expected pixels, 1 to 65535")
-            width = int(query.width)
+            width = int(given)
         wanted: Fetch | FetchSet
         if link.of_set:
             wanted = FetchSet(set_id=link.job_id, output=link.output, width=width)
@@ -98,27 +88,27 @@ class SignedUrls:
             wanted = Fetch(job_id=link.job_id, output=link.output, width=width)
         try:
             async with self._broker.listening(link.client):
-                return await self._respond(link, wanted, query)
+                return await self._respond(link, wanted, request)
         except NotGiven as refused:
             status = _STATUS.get(refused.error.code, HTTPStatus.BAD_GATEWAY)
             again = {"Retry-After": "5"} if refused.error.code in _PASSING else {}
             return responses.text(status, refused.error.message, again)
 
     async def _respond(
-        self, link: Link, wanted: Fetch | FetchSet, query: Query
+        self, link: Link, wanted: Fetch | FetchSet, request: web.BaseRequest
     ) -> web.StreamResponse:
         # Where not all may be sent, no more than a first byte is fetched for now.
-        brief = query.head or query.range is not None or query.if_none_match is not None
+        asked, head = request.headers, request.method == "HEAD"
+        brief = head or "Range" in asked or "If-None-Match" in asked
         part, data = await self._part(link.client, wanted, 0, 1 if brief else None)
         tag = f'"{part.sha256[:32]}"'
         headers = _headers(link, part, tag)
-        if etag_matches(tag, query.if_none_match):
+        if etag_matches(tag, asked.get("If-None-Match")):
             return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
         try:
             # A range of a HEAD has no meaning (RFC 9110, 14.2).
-            wants_part = not query.head and query.if_range in (None, tag)
-            given = query.range if wants_part else None
-            span = byte_range(given, part.size)
+            wants_part = not head and asked.get("If-Range") in (None, tag)
+            span = byte_range(asked.get("Range") if wants_part else None, part.size)
         except ValueError:
             size = {"Content-Range": f"bytes */{part.size}"}
             return responses.text(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers=size)
@@ -127,7 +117,7 @@ class SignedUrls:
         if span is not None:
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{part.size}"
-        if query.head:
+        if head:
             response = web.StreamResponse(headers=headers)
             response.content_length = part.size
             return response

@@ -7,10 +7,7 @@ from pathlib import Path
 import click
 
 from bridge.cli.options import PORT, Commands, GroupedCommand
-from bridge.cli.shared import (
-    run_async,
-    settings,
-)
+from bridge.cli.shared import run_async, settings
 from bridge.config import Config
 from bridge.contract.access import ROLES, Role
 from bridge.contract.broker_files import BROKERS, Broker

@@ -9,14 +9,7 @@ from typing import Any
 import click
 
 from bridge.cli.options import SECONDS, GroupedCommand, complete
-from bridge.cli.shared import (
-    CLIENT_SETTINGS,
-    as_client,
-    as_json,
-    client_name,
-    run_async,
-    settings,
-)
+from bridge.cli.shared import CLIENT_SETTINGS, as_client, as_json, client_name, run_async, settings
 from bridge.config import Config
 
 _OUTPUT = click.option(

@@ -7,13 +7,7 @@ from pathlib import Path
 import click
 
 from bridge.cli.options import Commands, GroupedCommand
-from bridge.cli.shared import (
-    FAILED,
-    WRONG_USAGE,
-    run_async,
-    settings,
-    stop,
-)
+from bridge.cli.shared import FAILED, WRONG_USAGE, run_async, settings, stop
 from bridge.config import FILE, Config
 
 

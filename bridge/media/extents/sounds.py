@@ -45,10 +45,10 @@ def wav(file: Reader, extent: Extent) -> None:
         at += 8 + size + size % 2
 
 
-def flac(file: Reader, extent: Extent, start: int = 4) -> None:
+def flac(file: Reader, extent: Extent) -> None:
     """Count the largest block for each place that may begin a frame: silence has 14 bytes each."""
-    most = file.big(start + 6, 2) or _LARGEST_FLAC_BLOCK
-    packed = file.big(start + 14, 8)
+    most = file.big(10, 2) or _LARGEST_FLAC_BLOCK
+    packed = file.big(18, 8)
     rate, channels = packed >> 44, (packed >> 41 & 7) + 1
     frames = sum(len(_FLAC_FRAME.findall(block)) for block in file.blocks())
     total = max(frames * most, packed & (1 << 36) - 1)

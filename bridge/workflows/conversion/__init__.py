@@ -9,7 +9,7 @@ the same server:
 
     document    the file, checked and typed
     frontend    differences between the generations of the front end
-    groups      legacy group nodes, and in group_interface what they show
+    groups      legacy group nodes
     rewriting   node ids that are unique in the whole file, and new classes for old ones
     model       live nodes and graphs, and which types of slots fit together
     widgets     the widgets and slots of a declared input on a live node
@@ -35,9 +35,8 @@ from bridge.workflows.conversion import frontend
 from bridge.workflows.conversion.document import is_ui_format, read
 from bridge.workflows.conversion.errors import Budget, ConversionError
 from bridge.workflows.conversion.loading import Loader
-from bridge.workflows.conversion.rewriting import with_new_classes
+from bridge.workflows.conversion.rewriting import with_new_classes, with_unique_ids
 from bridge.workflows.conversion.serialize import ApiNode, Converted, serialize
-from bridge.workflows.conversion.rewriting import with_unique_ids
 from bridge.workflows.dynamic_prompts import draw_first
 from bridge.workflows.objectinfo import ObjectInfo
 

@@ -64,8 +64,8 @@ class ConversionError(WorkflowError):
 class Budget:
     """Counts the units of one conversion: slots made, links looked at, orders tried."""
 
-    def __init__(self, units: int = MAX_UNITS) -> None:
-        self._left = units
+    def __init__(self) -> None:
+        self._left = MAX_UNITS
 
     def spend(self, units: int = 1) -> None:
         """Take units away. Raises ConversionError `too_large` if there are none left."""

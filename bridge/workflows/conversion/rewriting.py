@@ -1,4 +1,4 @@
-"""What is changed in a file before it is loaded: replaced node classes, and ids that are used twice.
+"""Changes a file before it is loaded: node classes that were replaced, and ids used twice.
 
 Where the server has replaced a class, the new one takes the place of the old. A file's values have
 positions, which the server names by the old class's widgets. Where it does not, values stay as they
@@ -12,15 +12,20 @@ are what the prompt has. The root keeps its ids; subgraphs are looked through in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
+
 from msgspec.structs import replace
-from bridge.workflows.conversion.document import Document, FileGraph, FileInput, FileNode
+
+from bridge.workflows.conversion.document import (
+    MAX_ID,
+    Document,
+    FileGraph,
+    FileInput,
+    FileNode,
+    node_id,
+)
 from bridge.workflows.objectinfo import ObjectInfo
 from bridge.workflows.replacements import Replacement
-from collections.abc import Mapping
-from typing import Any, TypeAlias
-from msgspec.structs import replace
-from bridge.workflows.conversion.document import MAX_ID, Document, FileGraph, FileNode, node_id
 
 
 def with_new_classes(document: Document, object_info: ObjectInfo) -> Document:

@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from msgspec import Raw
 
 from bridge.adapters.web import signed_urls
 from bridge.adapters.web.broker import Broker
 from bridge.adapters.web.requests import PartOf, Reply
 from bridge.adapters.web.responses import Streamed
-from bridge.adapters.web.signed_urls import Query, SignedUrls
+from bridge.adapters.web.signed_urls import SignedUrls
 from tests.adapters.web.conftest import LINK_KEY
 
 DATA = bytes(range(256)) * 4
@@ -76,11 +77,18 @@ class Bridge:
         return Reply("ok", data=Raw(json.dumps(body).encode()))
 
 
-async def get(bridge: Bridge, **query: Any) -> web.StreamResponse:
+async def get(
+    bridge: Bridge, method: str = "GET", *, width: str | None = None, **headers: str
+) -> web.StreamResponse:
     urls = SignedUrls(cast("Broker", bridge), LINK_KEY, 100.0)
     made = urls.make("alice", "j", 0)
     assert cast("int", made["expires_at"]) > time.time()
-    return await urls.get(str(made["url"]).removeprefix("/o/"), Query(**query))
+    request = make_mocked_request(
+        method,
+        "/" if width is None else f"/?width={width}",
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+    return await urls.get(str(made["url"]).removeprefix("/o/"), request)
 
 
 async def body(response: web.StreamResponse) -> bytes:
@@ -112,13 +120,13 @@ async def test_a_range_is_fetched_and_nothing_beside_it(range_: str, start: int,
 
 @pytest.mark.parametrize("range_", ["bytes=0-1", "bytes=1024-"])
 async def test_a_head_is_of_the_whole_output(range_: str) -> None:
-    response = await get(Bridge(), head=True, range=range_)
+    response = await get(Bridge(), "HEAD", range=range_)
     assert (response.status, response.content_length) == (200, len(DATA))
     assert "Content-Range" not in response.headers
 
 
 async def test_if_range_gives_all_if_the_output_is_another() -> None:
-    tag = (await get(Bridge(), head=True)).headers["ETag"]
+    tag = (await get(Bridge(), "HEAD")).headers["ETag"]
     assert (await get(Bridge(), range="bytes=0-1", if_range=tag)).status == 206
     assert (await get(Bridge(), range="bytes=0-1", if_range='"other"')).status == 200
     assert (await get(Bridge(), if_none_match=f"W/{tag}")).status == 304
@@ -169,7 +177,7 @@ async def test_only_what_runs_nothing_is_shown_in_a_browser(
 ) -> None:
     bridge = Bridge()
     bridge.content_type = content_type
-    given = (await get(bridge, head=True)).headers["Content-Disposition"]
+    given = (await get(bridge, "HEAD")).headers["Content-Disposition"]
     assert given == f'{disposition}; filename="j-0"'
 
 
