@@ -20,6 +20,8 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 # How deep lists and objects may lie in one another in what comes from outside. Not even values as
 # deep as ComfyUI takes them, in subgraphs within subgraphs, are that deep.
 DEEPEST = 300
+# One tuple: `dict | list` would make a type for each value that is looked at.
+_NESTING = (dict, list)
 
 
 def text_of(payload: bytes) -> str:
@@ -85,14 +87,13 @@ def is_deeper(value: Any, most: int) -> bool:
     Every decoder and encoder stops at some depth, which is less the more functions have called one
     another: what one call has read another one may not write, or not read once more.
     """
-    level = [value]
+    level = [value] if isinstance(value, _NESTING) else []
     for _ in range(most):
         level = [
             below
             for each in level
-            if isinstance(each, dict | list)
             for below in (each.values() if isinstance(each, dict) else each)
-            if isinstance(below, dict | list)
+            if isinstance(below, _NESTING)
         ]
         if not level:
             return False

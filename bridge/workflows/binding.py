@@ -29,7 +29,6 @@ from bridge.workflows.inputs import (
     Input,
     Via,
     has_controls,
-    names_file,
     refuse,
 )
 from bridge.workflows.page_pictures import MEANT, with_file
@@ -109,18 +108,17 @@ def bind(
         elif spec.required:
             why = f"required: {MEANT}" if spec.of_page else "required"
             refuse(spec, why, type=spec.kind)
-    _check_file_names(prompt)
+    _check_file_names(workflow, prompt)
     names = {str(place): spec.name for spec in used for place in (spec.target, *spec.also)}
     return Bound(prompt, resolved, found, names, media)
 
 
-def _check_file_names(prompt: Mapping[str, dict[str, Any]]) -> None:
+def _check_file_names(workflow: Workflow, prompt: Mapping[str, dict[str, Any]]) -> None:
     """Raise InvalidInput for a file's name with control characters, also one of the graph's own."""
-    for node_id, node in prompt.items():
-        for name, value in node["inputs"].items():
-            if isinstance(value, str) and has_controls(value) and names_file(name):
-                at = f"{node_id}.{name}"
-                raise InvalidInput(f"{at}: {NO_CONTROLS}", input=at, type="string")
+    for place in workflow.file_names:
+        value = prompt[place.node]["inputs"][place.input]
+        if isinstance(value, str) and has_controls(value):
+            raise InvalidInput(f"{place}: {NO_CONTROLS}", input=str(place), type="string")
 
 
 # A media input's value, to bind one whose bytes are taken apart from it.
@@ -271,16 +269,19 @@ def _value(spec: Input, value: Any) -> Any:
 
 def _drawn(spec: Input, value: Any, randint: RandomInt) -> Any:
     """Return the value for one job."""
-    if spec.kind == "seed" and value is UNSET:
-        return _seed(spec, randint)
-    if value is UNSET and spec.required:
-        refuse(spec, "required", type=spec.kind)
-    text = spec.default if value is UNSET else value
+    if value is UNSET:
+        if spec.kind == "seed":
+            return _seed(spec, randint)
+        value = spec.default
+        if value is UNSET:
+            refuse(spec, "required", type=spec.kind)
+    if spec.drawn == "never":
+        return value
     # A form that repeats the default means the default.
-    mine = spec.drawn == "default" and text == spec.default
-    if isinstance(text, str) and spec.kind == "text" and (mine or spec.drawn == "always"):
-        return draw(text, lambda count: randint(0, count - 1))
-    return text
+    mine = spec.drawn == "always" or value == spec.default
+    if mine and isinstance(value, str) and spec.kind == "text":
+        return draw(value, lambda count: randint(0, count - 1))
+    return value
 
 
 def _seed(spec: Input, randint: RandomInt) -> int:

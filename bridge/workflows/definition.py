@@ -21,7 +21,7 @@ from bridge.workflows.catalogue import class_of, missing
 from bridge.workflows.constraints import Declarations
 from bridge.workflows.drawing import draw, reads_workflow
 from bridge.workflows.graph import Graph, NodeInput, WorkflowError
-from bridge.workflows.inputs import Input
+from bridge.workflows.inputs import Input, names_file
 from bridge.workflows.objectinfo import ObjectInfo
 from bridge.workflows.overrides import apply_overrides
 from bridge.workflows.sidecar import Sidecar
@@ -124,6 +124,12 @@ def build(
         inputs=tuple(_with_list_name(name, spec) for spec in workflow.inputs),
         places={} if named else workflow.places,
         aliases={} if named else workflow.aliases,
+        file_names=tuple(
+            NodeInput(node.id, name)
+            for node in graph.nodes.values()
+            for name in node.inputs
+            if names_file(name)
+        ),
         missing=None if info is None else missing(graph.nodes.values(), info),
         drawing=None if drawing is None else _encoded(drawing),
         models=models.declared(drawing),

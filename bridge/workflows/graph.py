@@ -214,6 +214,8 @@ def misreading(value: Any) -> str | None:
 
     A literal that it reads as a link to a missing node ends ComfyUI's worker thread.
     """
+    if isinstance(value, _SCALARS):
+        return unsendable(value)
     inner = value.get(VALUE) if isinstance(value, Mapping) else value
     if resembles_link(inner):
         return "is a list of a text and a number, which ComfyUI takes for a link"
@@ -228,14 +230,17 @@ def unsendable(value: Any) -> str | None:
         each, depth = stack.pop()
         if depth > MAX_NESTING:
             return f"is nested more than {MAX_NESTING} deep"
-        if isinstance(each, Mapping):
-            stack.extend((below, depth + 1) for below in each.values())
-        elif isinstance(each, list | tuple):
+        # The usual first: whether something is a Mapping takes longer than all else here.
+        if isinstance(each, int):
+            if not MIN_INTEGER <= each <= MAX_INTEGER:
+                return "is a number of more than 64 bits"
+        elif isinstance(each, float):
+            if not math.isfinite(each):
+                return "is no finite number"
+        elif isinstance(each, _LISTS):
             stack.extend((below, depth + 1) for below in each)
-        elif isinstance(each, float) and not math.isfinite(each):
-            return "is no finite number"
-        elif isinstance(each, int) and not MIN_INTEGER <= each <= MAX_INTEGER:
-            return "is a number of more than 64 bits"
+        elif not isinstance(each, str) and isinstance(each, Mapping):
+            stack.extend((below, depth + 1) for below in each.values())
     return None
 
 

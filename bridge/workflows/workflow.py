@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct
 
 from bridge.contract.messages import or_unset
 from bridge.contract.retained import Definition, Missing, OutputDefinition
-from bridge.workflows.graph import Graph
+from bridge.workflows.graph import Graph, NodeInput
 from bridge.workflows.inputs import CHOICES_SHOWN, KINDS, Input, brief, schema
 from bridge.workflows.models import ModelFile
 from bridge.workflows.sidecar import PressRules, SinkRules
@@ -43,7 +43,8 @@ class Workflow(Struct, frozen=True):
     `inputs` have names. `places` has the input at every place that may be given,
     `<node>.<input>`, those with names too; `aliases` are other words for places. Both are empty
     where the graph names its inputs itself. `hidden` are inputs without a name that are drawn again
-    for each job: seeds, and prompts with choices.
+    for each job: seeds, and prompts with choices. `file_names` are the places of the graph whose
+    text names a file or folder.
 
     `drawing` is the file as ComfyUI's page saves it, as JSON, for nodes that read the workflow, and
     `models` are the files of models that it names.
@@ -60,6 +61,7 @@ class Workflow(Struct, frozen=True):
     places: Mapping[str, Input] = {}
     aliases: Mapping[str, str] = {}
     hidden: tuple[Input, ...] = ()
+    file_names: tuple[NodeInput, ...] = ()
     press: PressRules = PressRules()
     sinks: SinkRules = SinkRules()
     forbidden: tuple[str, ...] = ()
