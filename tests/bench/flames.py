@@ -4,25 +4,32 @@ py-spy looks at a bridge's threads while jobs run one after another, at those th
 reads another process's memory: where that is not allowed to users, it needs root. The width of a
 function is its share of all looks, of its callees above it too; what is narrower than a hair is
 left out.
+
+A table goes to standard output: a job's processor time, by the folder of the bridge that was at
+work or had called what was, its context switches, and its system calls where strace is installed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import click
 from msgspec import Struct
 
 from tests.bench.__main__ import FOLDER
 from tests.bench.delivery import BenchError
 from tests.bench.graphs import COLOUR, to_bridge, trivial
 from tests.bench.installed import installed
+from tests.bench.processes import processor_s
 from tests.bench.stand import Stand
 from tests.bench.subscriber import subscribed
 from tests.support.bridge import BridgeProcess
@@ -31,7 +38,10 @@ from tests.support.comfyui import Server, supervised
 VERSION = "0.4.3"
 SECONDS = 20
 LOOKS_A_SECOND = 250
-WARM_UP = 20
+WARM_UP = 100
+JOBS = 300
+# strace slows a job down tenfold.
+STRACED_JOBS = 50
 
 _WIDTH, _ROW, _TOP = 1000, 17, 24
 _NARROWEST, _LETTER = 1.2, 6.2
@@ -49,6 +59,9 @@ _COLOURS: Mapping[str, str] = {
     "workflows": "#ffd966",
 }
 _OURS, _THEIRS = "#e2c4d8", "#d9d9d9"
+_OF_OURS = re.compile(r"\(bridge/(\w+)")
+# What the thread that watches workflow files does between jobs.
+_SLEEPS = ("clock_nanosleep", "restart_syscall")
 
 
 class Box(Struct, frozen=True):
@@ -131,12 +144,88 @@ def _rectangles(shown: Iterable[Box], total: int, height: int) -> Iterator[str]:
 
 
 def _colour(frame: str) -> str:
-    ours = re.search(r"\(bridge/(\w+)", frame)
+    ours = _OF_OURS.search(frame)
     return _THEIRS if ours is None else _COLOURS.get(ours[1], _OURS)
 
 
-async def _looked(stand: Stand, spy: Path) -> str:
-    """Run jobs on a new bridge, and return what py-spy saw meanwhile. Raises BenchError."""
+class Cost(Struct, frozen=True):
+    """What one job costs a bridge: milliseconds of processor time, and counts."""
+
+    processor_ms: float
+    switches: float
+    calls: Mapping[str, float]
+
+
+def rooms(stacks: Mapping[tuple[str, ...], int]) -> Counter[str]:
+    """Return the looks by folder of the bridge: the innermost one on the stack counts."""
+    found: Counter[str] = Counter()
+    for stack, looks in stacks.items():
+        ours = (each[1] for frame in reversed(stack) if (each := _OF_OURS.search(frame)))
+        found[next(ours, "the event loop and libraries alone")] += looks
+    return found
+
+
+def table(found: Counter[str], cost: Cost) -> str:
+    """Say what a job costs, as Markdown."""
+    lines = ["| a small job | share | |", "| --- | ---: | ---: |"]
+    total = found.total()
+    for room, looks in found.most_common():
+        share = looks / total
+        lines.append(f"| {room} | {100 * share:.1f} % | {share * cost.processor_ms:.2f} ms |")
+    lines.append(f"| processor time | 100 % | {cost.processor_ms:.2f} ms |")
+    lines.append(f"| context switches | | {cost.switches:.1f} |")
+    if cost.calls:
+        lines.append(f"| system calls | | {sum(cost.calls.values()):.1f} |")
+        most = sorted(cost.calls.items(), key=lambda each: -each[1])[:8]
+        lines += [f"| ... `{name}` | | {calls:.1f} |" for name, calls in most]
+    return "\n".join(lines)
+
+
+def _switches(pid: int) -> int:
+    """Return how often the threads of a process were switched, of their will or not."""
+    files = Path(f"/proc/{pid}/task").glob("*/status")
+    return sum(
+        int(count)
+        for file in files
+        for count in re.findall(r"ctxt_switches:\s+(\d+)", file.read_text())
+    )
+
+
+def _calls(file: Path) -> Iterator[tuple[str, int]]:
+    """Yield system calls and their counts, from the table that strace writes."""
+    for line in file.read_text().splitlines():
+        # The share of time, seconds, microseconds a call, calls, perhaps errors, and the name.
+        _, _, _, *counts, name = line.split() or [""] * 4
+        if counts and counts[0].isdigit() and name not in ("total", *_SLEEPS):
+            yield name, int(counts[0])
+
+
+async def _counted(run: Callable[[], Awaitable[object]], pid: int, file: Path) -> Cost:
+    """Run jobs, and count what they cost the process."""
+    processor, switches = processor_s(pid), _switches(pid)
+    for _ in range(JOBS):
+        await run()
+    processor, switches = processor_s(pid) - processor, _switches(pid) - switches
+    calls: dict[str, float] = {}
+    if shutil.which("strace") is not None:
+        tracing = await asyncio.create_subprocess_exec(
+            *("strace", "-f", "-c", "-qq", "-o", str(file), "-p", str(pid)),
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        await asyncio.sleep(1)
+        for _ in range(STRACED_JOBS):
+            await run()
+        tracing.send_signal(signal.SIGINT)
+        await tracing.wait()
+        calls = {name: count / STRACED_JOBS for name, count in _calls(file)}
+    return Cost(processor * 1000 / JOBS, switches / JOBS, calls)
+
+
+async def _looked(stand: Stand, spy: Path) -> tuple[str, Cost]:
+    """Run jobs on a new bridge, and return what py-spy saw meanwhile. Raises BenchError.
+
+    Then run more, and return what one cost.
+    """
     file = stand.folder / "looks"
     workflows = {"ours": trivial(0, to_bridge("2"))}
     async with (
@@ -144,8 +233,12 @@ async def _looked(stand: Stand, spy: Path) -> str:
         stand.bridge(BridgeProcess, broker, workflows) as bridge,
         subscribed(broker.url) as subscriber,
     ):
-        for _ in range(WARM_UP):
+
+        async def run() -> None:
             await subscriber.run("ours", {COLOUR: stand.colour()})
+
+        for _ in range(WARM_UP):
+            await run()
         looking = await asyncio.create_subprocess_exec(
             *(str(spy), "record", "--threads", "--format", "raw", "--output", str(file)),
             *("--pid", str(bridge.pid), "--rate", str(LOOKS_A_SECOND), "--duration", str(SECONDS)),
@@ -155,11 +248,12 @@ async def _looked(stand: Stand, spy: Path) -> str:
         )
         ended = asyncio.create_task(looking.communicate())
         while not ended.done():
-            await subscriber.run("ours", {COLOUR: stand.colour()})
+            await run()
         _, said = await ended
-    if looking.returncode:
-        raise BenchError(f"py-spy: {said.decode(errors='replace').strip()}")
-    return file.read_text()
+        if looking.returncode:
+            raise BenchError(f"py-spy: {said.decode(errors='replace').strip()}")
+        cost = await _counted(run, bridge.pid, stand.folder / "calls")
+    return file.read_text(), cost
 
 
 def main(to: Path) -> None:
@@ -171,10 +265,12 @@ def main(to: Path) -> None:
         server = Server(supervised(), folder / "comfyui")
         try:
             server.start()
-            looks = asyncio.run(_looked(Stand(folder, server, 1, print), spy))
+            looks, cost = asyncio.run(_looked(Stand(folder, server, 1, print), spy))
         finally:
             server.stop()
-    to.write_text(svg(list(boxes(read(looks)))))
+    stacks = read(looks)
+    to.write_text(svg(list(boxes(stacks))))
+    click.echo(table(rooms(stacks), cost))
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ class Stand:
             else:
                 path.unlink()
 
-    def broker(self) -> Mosquitto:
+    def broker(self, kind: type[Mosquitto] = Mosquitto) -> Mosquitto:
         """Make a mosquitto with the project's settings; `async with` runs it."""
-        return Mosquitto(self.new_folder("mosquitto"))
+        return kind(self.new_folder("mosquitto"))
 
     def bridge(
         self,

@@ -97,3 +97,12 @@ def test_a_flame_graph_has_a_box_for_each_function_as_wide_as_its_share() -> Non
     titles = [title.text for title in drawn.iter("{http://www.w3.org/2000/svg}title")]
     assert "publish (bridge/mqtt/link.py): 90.0 %" in titles
     assert not any(title and "seldom" in title for title in titles)
+
+
+def test_a_look_counts_for_the_innermost_folder_of_the_bridge() -> None:
+    found = flames.rooms(flames.read(FOLDED))
+    assert found == {"mqtt": 90, "jobs": 10, "the event loop and libraries alone": 0}
+    cost = flames.Cost(processor_ms=2.0, switches=20.0, calls={"sendto": 7.25})
+    lines = flames.table(found, cost).splitlines()
+    assert "| mqtt | 90.0 % | 1.80 ms |" in lines
+    assert "| ... `sendto` | | 7.2 |" in lines

@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 
@@ -33,9 +34,11 @@ _SMALL = ("-c", "shared_buffers=16MB", "-c", "max_connections=60", "-c", "log_mi
 class PostgreSQL:
     """One server; it refuses to run as root, so that it becomes nobody then."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, *, by_socket: bool = False) -> None:
+        """`by_socket`: its addresses are those of a Unix socket, not of loopback."""
         self.folder = folder
         self.port = port
+        self._by_socket = by_socket
         self._programs = Path(
             subprocess.run(
                 [str(INSTALL)], check=True, stdout=subprocess.PIPE, text=True
@@ -81,7 +84,9 @@ class PostgreSQL:
                 [
                     *_as_nobody(),
                     *(str(self._programs / "postgres"), "-D", str(self.folder / "data")),
-                    *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
+                    *("-h", "127.0.0.1", "-p", str(self.port)),
+                    # Below its data, whose folder it works in.
+                    *("-k", "." if self._by_socket else ""),
                     *(*(() if durable else _FAST), *_SMALL, *self._recovery, *options),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -118,15 +123,22 @@ class PostgreSQL:
         self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: int) -> None:
-        if self._process is not None:
-            # The first one makes the others, each a session of its own.
-            children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-            os.kill(self._process.pid, number)
-            for pid in children.read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), number)
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def pids(self) -> list[int]:
+        """Return its processes: the first makes the others, each a session of its own."""
+        if self._process is None:
+            return []
+        first = self._process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text()
+        return [first, *map(int, children.split())]
 
     def address(self, database: str) -> str:
+        if self._by_socket:
+            where = quote(str(self.folder / "data"), safe="")
+            return f"postgresql://tests@{where}:{self.port}/{database}"
         return f"postgresql://tests@127.0.0.1:{self.port}/{database}"
 
     def execute(self, statement: str, database: str = "postgres") -> None:
@@ -146,7 +158,11 @@ class PostgreSQL:
 
 @contextmanager
 def running_postgresql(
-    parent: Path | None = None, *, durable: bool = False, options: Sequence[str] = ()
+    parent: Path | None = None,
+    *,
+    durable: bool = False,
+    by_socket: bool = False,
+    options: Sequence[str] = (),
 ) -> Iterator[PostgreSQL]:
     """Run a server; its files lie in a folder below `parent` that everybody may enter."""
     # Not below pytest's folder: that is root's alone.
@@ -154,7 +170,7 @@ def running_postgresql(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = PostgreSQL(folder, port)
+    server = PostgreSQL(folder, port, by_socket=by_socket)
     try:
         server.make()
         server.start(durable=durable, options=options)

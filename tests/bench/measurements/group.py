@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -121,18 +121,20 @@ async def _speed(
     """Return how many jobs a second go through, and all bridges' processor time for one, in ms."""
     jobs = CLIENTS * JOBS_EACH
     async with subscribed(broker.url) as subscriber, asyncio.timeout(TIMEOUT_S):
-        await _crowd(lambda client: _run(stand, subscriber, client), 1)
+        await crowd(stand, subscriber, 1)
         before, began = sum(processor_s(each.pid) for each in bridges), time.perf_counter()
-        await _crowd(lambda client: _run(stand, subscriber, client), JOBS_EACH)
+        await crowd(stand, subscriber, JOBS_EACH)
         rate = jobs / (time.perf_counter() - began)
         used = sum(processor_s(each.pid) for each in bridges) - before
     return rate, used * _MS / jobs
 
 
-async def _crowd(run: Callable[[str], Awaitable[None]], jobs: int) -> None:
+async def crowd(stand: Stand, subscriber: Subscriber, jobs: int) -> None:
+    """Have each of some clients run `jobs` jobs, one after another."""
+
     async def client(name: str) -> None:
         for _ in range(jobs):
-            await run(name)
+            await _run(stand, subscriber, name)
 
     await asyncio.gather(*(client(f"client-{number}") for number in range(CLIENTS)))
 

@@ -1,12 +1,18 @@
-"""The other ways to a saved picture: the official proxy, and a script that polls."""
+"""The other ways to a saved picture: the official proxy, and a script that polls.
+
+Beside them bridges that only forward: what any bridge needs, were all else free.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 from tests.bench.delivery import Delivery, to_image
 from tests.bench.figures import compare, p50
+from tests.bench.forwarder import forwarder
 from tests.bench.graphs import COLOUR, to_disk, trivial
+from tests.bench.measurements.parts import FORWARDERS, side
 from tests.bench.polling import PollingClient
 from tests.bench.proxied import VERSION, proxied
 from tests.bench.report import Aim, Row
@@ -21,13 +27,15 @@ SCRIPT = "a script that polls"
 
 
 async def measure(stand: Stand) -> list[Row]:
-    """Measure four ways, in turns."""
+    """Measure all ways, in turns."""
     node = to_disk("2")
     async with (
         stand.both({"save": trivial(0, node)}) as both,
         proxied(stand.server.url) as proxy,
         PollingClient(stand.server.url) as script,
+        AsyncExitStack() as stack,
     ):
+        forwarders = [await side(stand, stack, kind, forwarder(kind), node) for kind in FORWARDERS]
 
         async def bridged(colour: int) -> Delivery:
             return await both.subscriber.run("save", {COLOUR: colour})
@@ -37,6 +45,7 @@ async def measure(stand: Stand) -> list[Row]:
             Side("bridge", bridged),
             Side("proxy", lambda colour: proxy.run(trivial(colour, node))),
             Side("script", lambda colour: script.run(trivial(colour, node))),
+            *(each for each, _ in forwarders),
         ]
         rounds = await take_turns(stand, sides, jobs=JOBS, turn=TURN)
     times = {name: [to_image(each.deliveries) for each in taken] for name, taken in rounds.items()}
@@ -52,6 +61,11 @@ async def measure(stand: Stand) -> list[Row]:
         row(f"the bridge over {SCRIPT}", "bridge", "script", AIMS["script"]),
         row(f"{PROXY} over the direct client", "proxy", "direct"),
         row(f"{SCRIPT} over the direct client", "script", "direct"),
+        *(
+            row(f"{about} over {name}", kind, other)
+            for kind, about in FORWARDERS.items()
+            for name, other in ((PROXY, "proxy"), (SCRIPT, "script"))
+        ),
     ]
 
 

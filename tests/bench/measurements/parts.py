@@ -19,6 +19,7 @@ from tests.bench.stand import Measurement, Stand
 from tests.bench.subscriber import Subscriber, subscribed
 from tests.bench.turns import Side, Taken, take_turns
 from tests.support.bridge import BridgeProcess
+from tests.support.comfyui import Graph
 
 JOBS = 200
 TURN = 25
@@ -40,13 +41,14 @@ KINDS: Mapping[str, tuple[str, type[BridgeProcess]]] = {
 async def measure(stand: Stand) -> list[Row]:
     """Have a whole bridge and all others take turns on one ComfyUI, then with many jobs at once."""
     async with AsyncExitStack() as stack:
-        sides = [await _side(stand, stack, name, kind) for name, (_, kind) in KINDS.items()]
-        rounds = await take_turns(stand, [side for side, _ in sides], jobs=JOBS, turn=TURN)
+        node = to_bridge("2")
+        sides = [await side(stand, stack, name, kind, node) for name, (_, kind) in KINDS.items()]
+        rounds = await take_turns(stand, [each for each, _ in sides], jobs=JOBS, turn=TURN)
         rates: dict[str, list[float]] = {name: [] for name in (WHOLE, *FORWARDERS)}
         for _ in range(stand.rounds):
-            for side, run in sides:
-                if side.name in rates:
-                    rates[side.name].append(await rate(stand, run))
+            for each, run in sides:
+                if each.name in rates:
+                    rates[each.name].append(await rate(stand, run))
     rows: list[Row] = []
     for name, (what, _) in KINDS.items():
         if name == WHOLE:
@@ -64,11 +66,15 @@ async def measure(stand: Stand) -> list[Row]:
     return rows
 
 
-async def _side(
-    stand: Stand, stack: AsyncExitStack, name: str, kind: type[BridgeProcess]
+async def side(
+    stand: Stand, stack: AsyncExitStack, name: str, kind: type[BridgeProcess], node: Graph
 ) -> tuple[Side, RunFor]:
+    """Start a bridge on a broker of its own, whose jobs end in `node`.
+
+    Returns it as a side of a comparison, and what runs a job for a client.
+    """
     broker = await stack.enter_async_context(stand.broker())
-    workflows = {WORKFLOW: trivial(0, to_bridge("2"))}
+    workflows = {WORKFLOW: trivial(0, node)}
     bridge = await stack.enter_async_context(stand.bridge(kind, broker, workflows))
     subscriber: Subscriber = await stack.enter_async_context(subscribed(broker.url))
 

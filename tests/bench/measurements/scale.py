@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 from msgspec import Struct
 
+from bridge.mosquitto import Mosquitto
 from tests.bench.figures import Spread, compare, p50
 from tests.bench.graphs import COLOUR, to_bridge, trivial
+from tests.bench.measurements.folder import DEFINITIONS, until_described
 from tests.bench.processes import processor_s
 from tests.bench.report import Aim, Row
 from tests.bench.stand import Measurement, Stand
 from tests.bench.subscriber import Subscriber, subscribed
+from tests.bench.unsaving_broker import UnsavingBroker
 from tests.support.bridge import BridgeProcess
+from tests.support.peer import Peer
 
 CLIENTS = (10, 100, 1_000)
 WORKFLOWS = (1, 10, 100, 1_000)
@@ -50,17 +55,27 @@ async def measure(stand: Stand) -> list[Row]:
                 stand.tell(f"{count} clients: {found[-1].took:.1f} ms a job")
     workflows: dict[int, list[Cost]] = {count: [] for count in WORKFLOWS}
     of_one: list[Cost] = []
+    again: list[Cost] = []
+    unsaved: dict[int, list[Cost]] = {count: [] for count in (WORKFLOWS[0], WORKFLOWS[-1])}
     for _ in range(stand.rounds):
         for count, found in workflows.items():
             found.append(await _workflows(stand, count, used=count))
             stand.tell(f"{count} workflows: {found[-1].took:.1f} ms a job")
         of_one.append(await _workflows(stand, WORKFLOWS[-1], used=1))
-    used, fewest = ([[each.used] for each in found] for found in (of_one, workflows[WORKFLOWS[0]]))
-    what = f"{WORKFLOWS[0]} to {WORKFLOWS[-1]} workflows, all jobs of one: processor time"
+        again.append(await _workflows(stand, WORKFLOWS[-1], used=WORKFLOWS[-1], first=False))
+        for count, found in unsaved.items():
+            found.append(await _workflows(stand, count, used=count, broker_kind=UnsavingBroker))
+        stand.tell(f"all of one: {of_one[-1].took:.1f}, none the first: {again[-1].took:.1f}")
+    fewest = workflows[WORKFLOWS[0]]
+    what = f"{WORKFLOWS[0]} to {WORKFLOWS[-1]} workflows"
     return [
         *_rows("clients", clients),
         *_rows("workflows", workflows),
-        Row.compared(what, "ms", compare(used, fewest, p50)),
+        *_both(f"{what}, all jobs of one", of_one, fewest),
+        *_both(f"{what}, no job the first of its workflow", again, fewest),
+        *_both(
+            f"{what}, without the broker's saves", unsaved[WORKFLOWS[-1]], unsaved[WORKFLOWS[0]]
+        ),
     ]
 
 
@@ -68,15 +83,27 @@ async def _clients(stand: Stand, bridge: BridgeProcess, subscriber: Subscriber, 
     return await _cost(stand, bridge, subscriber, JOBS, lambda job: ("w0", f"c{job % count}"))
 
 
-async def _workflows(stand: Stand, count: int, *, used: int) -> Cost:
-    """Run jobs of the first `used` of some workflows."""
+async def _workflows(
+    stand: Stand,
+    count: int,
+    *,
+    used: int,
+    first: bool = True,
+    broker_kind: type[Mosquitto] = Mosquitto,
+) -> Cost:
+    """Run jobs of the first `used` of some workflows; not `first`: each has run before.
+
+    All are described before the first job: what a start costs is measured elsewhere.
+    """
+    warm_up = WARM_UP if first else max(WARM_UP, used)
     graphs = {f"w{number}": trivial(number, to_bridge("2")) for number in range(count)}
-    async with (
-        stand.broker() as broker,
-        stand.bridge(BridgeProcess, broker, graphs) as bridge,
-        subscribed(broker.url) as subscriber,
-    ):
-        await _cost(stand, bridge, subscriber, WARM_UP, lambda job: (f"w{job % used}", "warm-up"))
+    async with stand.broker(broker_kind) as broker, AsyncExitStack() as stack:
+        async with Peer(broker.url) as peer:
+            await peer.subscribe(f"{DEFINITIONS}+")
+            bridge = await stack.enter_async_context(stand.bridge(BridgeProcess, broker, graphs))
+            await until_described(peer, graphs)
+        subscriber: Subscriber = await stack.enter_async_context(subscribed(broker.url))
+        await _cost(stand, bridge, subscriber, warm_up, lambda job: (f"w{job % used}", "warm-up"))
         return await _cost(
             stand,
             bridge,
@@ -109,6 +136,16 @@ async def _cost(
     return Cost((time.perf_counter() - began) * 1000 / jobs, used * 1000 / jobs)
 
 
+def _both(what: str, costs: Sequence[Cost], fewest: Sequence[Cost]) -> list[Row]:
+    """Compare what a job took, and what it used, with the fewest."""
+    took = compare([[each.took] for each in costs], [[each.took] for each in fewest], p50)
+    used = compare([[each.used] for each in costs], [[each.used] for each in fewest], p50)
+    return [
+        Row.compared(f"{what}: a job", "ms", took),
+        Row.compared(f"{what}: processor time", "ms", used),
+    ]
+
+
 def _rows(what: str, found: dict[int, list[Cost]]) -> Sequence[Row]:
     first, *_, last = found
     return [
@@ -139,5 +176,5 @@ def _row(what: str, found: dict[int, list[Cost]], figure: Callable[[Cost], float
 
 
 MEASUREMENT = Measurement(
-    "scale", "a job among many clients, and among many workflows", measure, rounds=2
+    "scale", "a job among many clients, and among many workflows", measure, rounds=3
 )
