@@ -149,7 +149,7 @@ def _colour(frame: str) -> str:
 
 
 class Cost(Struct, frozen=True):
-    """What one job costs a bridge: milliseconds of processor time, and counts."""
+    """The cost of one job to a bridge: milliseconds of processor time, and counts."""
 
     processor_ms: float
     switches: float

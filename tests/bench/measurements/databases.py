@@ -1,4 +1,4 @@
-"""What limits one bridge on PostgreSQL: servers that each lack a part, beside SQLite.
+"""The limits of one bridge on PostgreSQL: servers that each lack a part, beside SQLite.
 
 All programs share the machine's cores. So the processor time of all of them for a job bounds the
 rate, however little they wait for one another.
