@@ -49,8 +49,8 @@ REQUESTS: tuple[Mutant, ...] = (
     Mutant(
         name="requests-drawn",
         file="bridge/workflows/binding.py",
-        old='mine = spec.drawn == "default" and text == spec.default',
-        new='mine = spec.drawn == "default"',
+        old='mine = spec.drawn == "always" or value == spec.default',
+        new="mine = True",
         guarantee="what a request sends as a prompt is taken as it is",
         tests=("tests/workflows/test_dynamic_prompts.py",),
     ),
