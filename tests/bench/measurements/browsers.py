@@ -115,7 +115,8 @@ async def _stalled(stand: Stand) -> Row:
     with_one: list[list[float]] = []
     without: list[list[float]] = []
     payload = _status(SIZE)
-    settings = {"websocket_max_per_key": 2 * SOME}
+    # All readers have the same key: together they may have all of the output waiting for them.
+    settings = {"websocket_max_per_key": 2 * SOME, "websocket_buffer": SOME * WAITING}
     async with (
         stand.broker() as broker,
         Connection(Address.parse(broker.url)) as bridge,
