@@ -19,6 +19,7 @@ from homeassistant.helpers.start import async_at_started
 from homeassistant.helpers.typing import ConfigType
 
 from . import actions, automations, card, issues, media_source
+from .action_names import action_names
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
 from .devices import device, follow_discovery, follow_workflows
 from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
@@ -32,6 +33,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 async def async_setup(hass: HomeAssistant, _config: ConfigType) -> bool:
     """Register the actions, what serves results, and the dashboard card."""
+    await action_names(hass)
     actions.set_up(hass)
     issues.set_up(hass)
     hass.http.register_view(media_source.ResultView())
@@ -98,8 +100,8 @@ async def async_unload_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) 
 
 async def async_remove_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
     """Remove what was kept of a bridge: nothing of it stays."""
-    hub = Hub(hass, Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT]), entry.entry_id)
-    await hub.remove()
+    await store(hass, entry.entry_id).async_remove()
+    await (await action_names(hass)).release(entry.entry_id)
     await media_source.remove(hass, entry.entry_id)
     issues.remove_all(hass, entry)
 

@@ -24,10 +24,10 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import config_validation as cv
 from homeassistant.helpers.service import async_set_service_schema
 from homeassistant.helpers.translation import async_get_translations
-from homeassistant.util import slugify
 
+from .action_names import ActionNames, action_names
 from .const import DOMAIN
-from .hub import CHOICES, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .hub import CHOICES, WORKFLOWS, Comfy2MQTTConfigEntry, Hub, bridges
 from .media import with_media
 from .protocol import selectors
 from .protocol.messages import OUTCOMES, RefusedError, Result
@@ -110,9 +110,10 @@ def set_up(hass: HomeAssistant) -> None:
 @callback
 def entry_of(hass: HomeAssistant, entry_id: str | None) -> Comfy2MQTTConfigEntry:
     """Return the bridge that is meant: the only one, where none is named."""
-    entries: list[Comfy2MQTTConfigEntry] = hass.config_entries.async_entries(DOMAIN)
-    if entry_id is not None:
-        entries = [each for each in entries if each.entry_id == entry_id]
+    if entry_id is None:
+        entries = [each for each in bridges(hass) if each.disabled_by is None]
+    else:
+        entries = [each for each in bridges(hass) if each.entry_id == entry_id]
     if len(entries) != 1:
         raise ServiceValidationError(
             translation_domain=DOMAIN, translation_key="no_entry" if not entries else "which_entry"
@@ -198,7 +199,7 @@ def _listed(job: Mapping[str, Any]) -> dict[str, Any]:
 
 async def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
     """Keep an action for each workflow of a bridge; return what removes them."""
-    return _WorkflowActions(hass, entry, await _words(hass)).stop
+    return _WorkflowActions(hass, entry, await action_names(hass), await _words(hass)).stop
 
 
 class _WorkflowActions:
@@ -208,11 +209,16 @@ class _WorkflowActions:
     """
 
     def __init__(
-        self, hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, words: Mapping[str, str]
+        self,
+        hass: HomeAssistant,
+        entry: Comfy2MQTTConfigEntry,
+        names: ActionNames,
+        words: Mapping[str, str],
     ) -> None:
         self._hass = hass
         self._entry = entry
         self._hub = entry.runtime_data
+        self._names = names
         self._words = words
         self._drawn: dict[str, tuple[str, Any]] = {}
         self._update()
@@ -230,7 +236,8 @@ class _WorkflowActions:
             if before == drawing:
                 continue
             if not action:
-                action = _register(hass, self._entry, name)
+                action = self._names.of(self._entry.entry_id, name)
+                _register(hass, self._entry, name, action)
             drawn[name] = (action, drawing)
             async_set_service_schema(hass, DOMAIN, action, drawing)
 
@@ -269,15 +276,10 @@ def _drawing(hub: Hub, name: str, words: Mapping[str, str]) -> dict[str, Any]:
 
 
 @callback
-def _register(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, name: str) -> str:
+def _register(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, name: str, action: str) -> None:
     async def run(call: ServiceCall) -> ServiceResponse:
         return await _run(hass, entry, call, name, call.data)
 
-    action = wanted = f"run_{slugify(name)}"
-    number = 1
-    while hass.services.has_service(DOMAIN, action):
-        number += 1
-        action = f"{wanted}_{number}"
     hass.services.async_register(
         DOMAIN,
         action,
@@ -285,4 +287,3 @@ def _register(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry, name: str) -> s
         vol.Schema({}, extra=vol.ALLOW_EXTRA),
         supports_response=SupportsResponse.OPTIONAL,
     )
-    return action

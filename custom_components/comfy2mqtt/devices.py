@@ -22,7 +22,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.util import dt as dt_util
 
 from .const import CONF_BASE, DOMAIN
-from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry
+from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, bridges
 from .protocol.topics import Topics
 
 MAKER = "comfy2mqtt"
@@ -234,8 +234,7 @@ def bridge_of(hass: HomeAssistant, device_id: str) -> Comfy2MQTTConfigEntry | No
     found = dr.async_get(hass).async_get(device_id)
     # Where discovery has made the device, its identifiers are in the domain of MQTT.
     known = set() if found is None else {identifier for _, identifier in found.identifiers}
-    entries: list[Comfy2MQTTConfigEntry] = hass.config_entries.async_entries(DOMAIN)
-    return next((each for each in entries if f"{each.data[CONF_BASE]}{_BRIDGE}" in known), None)
+    return next((e for e in bridges(hass) if f"{e.data[CONF_BASE]}{_BRIDGE}" in known), None)
 
 
 @callback
@@ -269,6 +268,18 @@ def follow_workflows(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:
             registry.async_remove_device(each.id)
         elif there_now and each.name != there_now[0].title:
             registry.async_update_device(each.id, name=there_now[0].title)
+
+
+@callback
+def known_workflows(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> list[str]:
+    """Return the workflows that a bridge had when it was loaded last, by their entities."""
+    prefix, suffix = f"{entry.data[CONF_BASE]}-workflow-", "-job-ended"
+    found = er.async_entries_for_config_entry(er.async_get(hass), entry.entry_id)
+    return sorted(
+        each.unique_id.removeprefix(prefix).removesuffix(suffix)
+        for each in found
+        if each.unique_id.startswith(prefix) and each.unique_id.endswith(suffix)
+    )
 
 
 @callback

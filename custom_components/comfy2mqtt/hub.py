@@ -486,3 +486,9 @@ def as_bytes(payload: str | bytes | bytearray) -> bytes:
 
 
 Comfy2MQTTConfigEntry: TypeAlias = ConfigEntry[Hub]
+
+
+@callback
+def bridges(hass: HomeAssistant) -> list[Comfy2MQTTConfigEntry]:
+    """Return the entries of bridges; of one that was found and is ignored nothing is known."""
+    return hass.config_entries.async_entries(DOMAIN, include_ignore=False)

@@ -36,7 +36,7 @@ from homeassistant.helpers.http import KEY_HASS, HomeAssistantView
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
-from .hub import Comfy2MQTTConfigEntry
+from .hub import Comfy2MQTTConfigEntry, bridges
 from .protocol.decode import MalformedError
 from .protocol.messages import Output, RefusedError, Result, read_listed
 from .protocol.topics import is_id
@@ -222,9 +222,7 @@ def _folder_of(hass: HomeAssistant, entry_id: str) -> Path:
 async def remove(hass: HomeAssistant, entry_id: str) -> None:
     """Remove the results of a bridge that were kept; with the last bridge everything."""
     folder = _folder_of(hass, entry_id)
-    others = [
-        each for each in hass.config_entries.async_entries(DOMAIN) if each.entry_id != entry_id
-    ]
+    others = [each for each in bridges(hass) if each.entry_id != entry_id]
     gone = folder if others else folder.parent
     await hass.async_add_executor_job(partial(shutil.rmtree, gone, ignore_errors=True))
 

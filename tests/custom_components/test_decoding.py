@@ -90,6 +90,7 @@ KEPT = {
     "taken": {"j7": 7, "j8": None},
     "pictures": {"demo": PICTURE},
 }
+NAMES = {"entry1": {"demo": "run_demo"}, "entry2": {"demo": "run_demo_2"}}
 
 
 def of_workflow(payload: bytes) -> Any:
@@ -156,6 +157,7 @@ READERS: dict[str, tuple[Callable[[bytes], Any], Mapping[str, Any]]] = {
     "state": (of_state, STATE),
     "step": (lambda payload: card.step("status", payload), {"state": "queued", "reason": "x"}),
     "kept": (data(kept.read_kept), KEPT),
+    "names": (data(kept.read_names), NAMES),
 }
 
 STRANGE: st.SearchStrategy[Any] = st.sampled_from(
@@ -266,6 +268,19 @@ def test_what_home_assistant_cannot_write_is_malformed(payload: str | bytes) -> 
 def test_a_list_whose_numbers_do_not_rise_is_malformed(data: dict[str, Any]) -> None:
     with pytest.raises(decode.MalformedError):
         messages.read_page(data, 3)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"entry1": {"demo": "cancel"}},
+        {"entry1": {"demo": "run_demo"}, "entry2": {"demo": "run_demo"}},
+    ],
+    ids=repr,
+)
+def test_names_of_actions_that_are_none_or_there_twice_are_malformed(names: Any) -> None:
+    with pytest.raises(decode.MalformedError):
+        kept.read_names(names)
 
 
 @pytest.mark.parametrize("digest", ["../../../secrets", "/config/secrets", "a" * 65, "", "AB", 7])

@@ -15,6 +15,7 @@ _HUB_CHECKS = f"{_CHECKS}/checks_hub.py"
 _MISSED = f"{_CHECKS}/checks_missed.py"
 _REPORTED_ONCE = f"{_CHECKS}/checks_reported_once.py"
 _DEVICES = f"{_CHECKS}/checks_devices.py"
+_NAMES = f"{_CHECKS}/checks_action_names.py"
 
 HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
@@ -44,6 +45,17 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         new="return _own_device(hass, entry, workflow)",
         guarantee="a workflow that discovery announces is one device and not two",
         tests=(f"{_DEVICES}::test_discoverys_devices_are_taken_and_not_made_twice",),
+        home=True,
+    ),
+    Mutant(
+        name="home-assistant-forgets-the-names-of-actions",
+        file="custom_components/comfy2mqtt/action_names.py",
+        old="kept = await load(self._store, read_names)",
+        new="kept = {}",
+        guarantee="an action of Home Assistant is of the same bridge after a restart",
+        tests=(
+            f"{_NAMES}::test_after_a_restart_an_action_is_of_the_same_bridge_whichever_is_loaded_first",
+        ),
         home=True,
     ),
     Mutant(

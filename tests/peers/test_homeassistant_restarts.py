@@ -148,3 +148,53 @@ async def home_assistant_ends(
     assert (await server.state(EVENT))["attributes"]["job_id"] == job_id
     data = await server.body("GET", f"/api/image_proxy/{PICTURE}")
     assert hashlib.sha256(data).hexdigest() == result["outputs"][0]["sha256"]
+
+
+# Of two bridges that have a workflow of one name.
+FIRST, SECOND = "comfy2mqtt", "studio"
+ACCEPTED = "+/client/homeassistant/job/+/status"
+
+
+async def test_an_action_is_of_the_same_bridge_after_a_restart_whichever_bridge_is_there_first(
+    place: Place, detached: StartBridge, broker: Mosquitto, tmp_path: Path
+) -> None:
+    workflows = {"slow": graphs.slow(1.0)}
+    first = await detached(workflows, name=FIRST)
+    await detached(workflows, name=SECOND, base_topic=SECOND)
+    assert broker.port is not None
+
+    with place.sources() as sources:
+        async with (
+            serving(place, sources, tmp_path / "home.log") as server,
+            Peer(broker.url) as peer,
+        ):
+            await peer.subscribe(ACCEPTED)
+
+            async def actions() -> set[str]:
+                found = await server.ask("GET", "/api/services")
+                (ours,) = (each["services"] for each in found if each["domain"] == "comfy2mqtt")
+                return {each for each in ours if each.startswith("run_")}
+
+            async def base_of(action: str) -> str:
+                """Run it, and return the base of the bridge that has accepted the job."""
+                peer.forget()
+                await server.call(f"comfy2mqtt.{action}")
+                return (await peer.next(ACCEPTED)).topic.partition("/")[0]
+
+            await set_up(server, broker.port, discovery=False)
+            await server.flow("comfy2mqtt", {"base": SECOND, "client": CLIENT})
+            assert await actions() == {"run_slow", "run_slow_2"}
+            for end in (server.stop, server.kill):
+                await end()
+                await first.stop()
+                await server.start()
+                # The name of the bridge that is away is not given to the other one.
+                assert await actions() == {"run_slow_2"}
+                await first.start(ready=False)
+
+                async def all_there() -> bool:
+                    return await actions() == {"run_slow", "run_slow_2"}
+
+                await server.until(all_there)
+                assert await base_of("run_slow") == FIRST
+                assert await base_of("run_slow_2") == SECOND

@@ -1,13 +1,16 @@
-"""The results of a bridge, as they are kept on disk."""
+"""Contents of the files that are kept: the results of a bridge, and the names of actions."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from .decode import an_object, decoder, optional, whole
 from .pictures import Picture, read_picture
+
+# Of each bridge, by the id of its entry, the action of each workflow.
+Names: TypeAlias = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,22 @@ def read_kept(found: Any) -> KeptResults:
             for workflow, picture in found.get("pictures", {}).items()
         },
     )
+
+
+@decoder("the names of actions")
+def read_names(found: Any) -> Names:
+    """Read what was written. Raises MalformedError."""
+    kept = {
+        str(entry_id): {str(workflow): _action(name) for workflow, name in an_object(names).items()}
+        for entry_id, names in an_object(found).items()
+    }
+    actions = [action for names in kept.values() for action in names.values()]
+    if len(actions) != len(set(actions)):
+        raise ValueError("two workflows have one action")
+    return kept
+
+
+def _action(found: Any) -> str:
+    if not isinstance(found, str) or not found.startswith("run_"):
+        raise ValueError("not the name of an action")
+    return found
