@@ -23,6 +23,7 @@ from .action_names import action_names
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
 from .devices import device, follow_discovery, follow_workflows
 from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
+from .kept import store
 from .protocol.messages import RefusedError
 from .protocol.topics import Topics
 from .requests import error_text, failure, mqtt_is_there
@@ -47,9 +48,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -
         issues.withdraw_all(hass, entry)
         raise ConfigEntryNotReady(translation_domain=DOMAIN, translation_key="no_mqtt")
     topics = Topics(entry.data[CONF_BASE], entry.data[CONF_CLIENT])
-    hub = Hub(hass, topics, entry.entry_id)
+    spawn = partial(entry.async_create_background_task, hass)
+    hub = Hub(hass, topics, entry.entry_id, spawn)
     # Also where what follows fails.
-    entry.async_on_unload(hub.leave)
+    entry.async_on_unload(hub.stop)
     try:
         await hub.start()
     except (TimeoutError, RefusedError, HomeAssistantError) as error:
@@ -92,10 +94,7 @@ async def _updated(
 
 async def async_unload_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> bool:
     """Unload one bridge."""
-    if not await hass.config_entries.async_unload_platforms(entry, PLATFORMS):
-        return False
-    await entry.runtime_data.stop()
-    return True
+    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> None:

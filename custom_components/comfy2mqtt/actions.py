@@ -95,11 +95,10 @@ def set_up(hass: HomeAssistant) -> None:
             name: call.data[name] for name in (ATTR_WORKFLOW, ATTR_STATES) if name in call.data
         }
         try:
-            jobs = await entry.runtime_data.jobs(**fields)
+            jobs = await entry.runtime_data.jobs(call.data[ATTR_LIMIT], **fields)
         except RefusedError as error:
             raise refused(error) from error
-        newest = jobs[: -call.data[ATTR_LIMIT] - 1 : -1]
-        return {"jobs": [_listed(each) for each in newest]}
+        return {"jobs": [_listed(each) for each in jobs]}
 
     either, only = SupportsResponse.OPTIONAL, SupportsResponse.ONLY
     hass.services.async_register(DOMAIN, "run", run, RUN_SCHEMA, supports_response=either)

@@ -102,6 +102,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
         registry.async_update_entity(self.entity_id, original_name=title)
         self.async_write_ha_state()
 
+    @callback
     def _changed(self) -> None:
         if self._definition() is not None:
             self._attr_supported_features = self._features()

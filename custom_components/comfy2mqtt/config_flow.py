@@ -59,7 +59,7 @@ class Failed(Exception):
 
 async def attempt(hass: HomeAssistant, base: str, client: str) -> Info:
     """Try whether a bridge answers in this name, and return what it is. Raises Failed."""
-    hub = Hub(hass, Topics(base, client), "attempt")
+    hub = Hub(hass, Topics(base, client), "attempt", hass.async_create_background_task)
     try:
         await hub.attempt()
     except RefusedError as error:

@@ -9,6 +9,7 @@ All methods and callbacks run in Home Assistant's event loop.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeAlias
@@ -33,13 +34,12 @@ from .protocol.messages import (
     read_ended,
     read_health,
     read_info,
-    read_page,
     read_result,
 )
 from .protocol.pictures import Picture, Shown
 from .protocol.topics import Topics
-from .requests import MALFORMED, SILENCE, Media, Requests, decoded, end, failure
-from .results import PAGE, Results
+from .requests import MALFORMED, SILENCE, Media, Requests, decoded, end, failure, pages
+from .results import Results
 
 # How long the first messages of a bridge may take: the broker has them retained.
 READY_S = 10.0
@@ -48,6 +48,10 @@ MARGIN_S = 30.0
 # How often it is asked whether a job has ended that somebody waits for: its result comes by itself,
 # unless the broker does not take it.
 LOOK_S = 60.0
+# So many numbers the messages of a job take at most, as a rule; where there are too few jobs among
+# the newest numbers, so many times more are looked at.
+NUMBERS = 8
+FARTHER = 4
 
 # What listeners can listen to.
 AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, HEALTH, RESULTS, TASKS, ENDED = (
@@ -63,11 +67,14 @@ AVAILABILITY, WORKFLOWS, CHOICES, COMFYUI, DISPLAYS, HEALTH, RESULTS, TASKS, END
     "ended",
 )
 
+Spawn: TypeAlias = Callable[[Coroutine[Any, Any, None], str], object]
+
 
 class Hub:
     """A bridge: its workflows, ComfyUIs, displays and results, and what can be asked of it."""
 
-    def __init__(self, hass: HomeAssistant, topics: Topics, store_id: str) -> None:
+    def __init__(self, hass: HomeAssistant, topics: Topics, store_id: str, spawn: Spawn) -> None:
+        """`spawn` has something done beside, under a name, for as long as this is there."""
         self._hass = hass
         self.topics = topics
         self.info: Info | None = None
@@ -89,14 +96,15 @@ class Hub:
             topics,
             store_id,
             ask=self.ask,
-            spawn=self._spawn,
+            spawn=self._beside,
             came=self._follow,
             tell=partial(self._notify, RESULTS),
         )
         self._awaited: dict[str, asyncio.Future[Result]] = {}
         self._listeners: dict[str, list[Callable[..., object]]] = {}
         self._stops: list[CALLBACK_TYPE] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._has_left = False
+        self._spawn = spawn
 
     # Life.
 
@@ -107,37 +115,61 @@ class Hub:
         answer in our name.
         """
         await self._results.load()
-        await self._subscribe()
+        topics = self.topics
+        await self._subscribe(
+            {
+                topics.results: self._take_result,
+                topics.choices: self._take_choices,
+                topics.workflows: self._take_workflow,
+                topics.comfyui: self._take_comfyui,
+                topics.displays: self._take_display,
+                topics.health: self._take_health,
+            }
+        )
         # What is retained has come before an answer does.
         await self._results.catch_up()
         self.is_settled = True
 
     async def attempt(self) -> None:
         """Find out whether the bridge is there and answers; nothing is kept. Raises as `start`."""
-        await self._subscribe()
+        await self._subscribe({})
         await self.ask("list", peek=True, limit=1)
 
-    async def _subscribe(self) -> None:
+    async def _subscribe(self, takes: Mapping[str, Callable[[mqtt.ReceiveMessage], None]]) -> None:
+        """Subscribe to these topics and to what every request needs, and wait for the bridge."""
         topics = self.topics
-        for topic, take in (
-            (topics.responses, self._requests.take),
-            (topics.results, self._take_result),
-            (topics.choices, self._take_choices),
-            (topics.workflows, self._take_workflow),
-            (topics.comfyui, self._take_comfyui),
-            (topics.displays, self._take_display),
-            (topics.health, self._take_health),
-            (topics.info, self._take_info),
-            (topics.state, self._take_state),
-        ):
+        needed = {
+            topics.responses: self._requests.take,
+            topics.info: self._take_info,
+            topics.state: self._take_state,
+        }
+        # The state comes last: what is retained is known then.
+        for topic, take in {**takes, **needed}.items():
             self._stops.append(
-                await mqtt.async_subscribe(self._hass, topic, take, qos=1, encoding=None)
+                await mqtt.async_subscribe(
+                    self._hass, topic, self._until_left(take), qos=1, encoding=None
+                )
             )
         self._stops.append(
             mqtt.async_subscribe_connection_status(self._hass, self._take_connection)
         )
         async with asyncio.timeout(READY_S):
             await self._ready.wait()
+
+    def _until_left(
+        self, take: Callable[[mqtt.ReceiveMessage], None]
+    ) -> Callable[[mqtt.ReceiveMessage], None]:
+        """Return what takes messages until this is left.
+
+        Where Home Assistant's MQTT integration was loaded again since, nobody can unsubscribe.
+        """
+
+        @callback
+        def taken(message: mqtt.ReceiveMessage) -> None:
+            if not self._has_left:
+                take(message)
+
+        return taken
 
     async def stop(self) -> None:
         """Leave, and keep what has to be known at the next start."""
@@ -147,21 +179,15 @@ class Hub:
     @callback
     def leave(self) -> None:
         """Unsubscribe, once; who waits for an answer or a job gets an error."""
-        if not self._stops:
+        if self._has_left:
             return
+        self._has_left = True
         for stop in self._stops:
             stop()
-        self._stops.clear()
-        for task in self._tasks:
-            task.cancel()
         self._requests.stop()
         for result in self._awaited.values():
             end(result)
         self._notify(ENDED)
-
-    async def remove(self) -> None:
-        """Remove what was kept on disk."""
-        await self._results.remove()
 
     @property
     def pictures(self) -> Mapping[str, Picture]:
@@ -242,10 +268,10 @@ class Hub:
             async with asyncio.timeout(limit):
                 return await self._end_of(job_id)
         except TimeoutError:
-            self._spawn(self._cancel_quietly(job_id))
+            self._beside(self._cancel_quietly(job_id))
             raise failure("timed_out", workflow=workflow, job_id=job_id) from None
         except asyncio.CancelledError:
-            self._spawn(self._cancel_quietly(job_id))
+            self._beside(self._cancel_quietly(job_id))
             raise
         finally:
             self._awaited.pop(job_id, None)
@@ -316,7 +342,7 @@ class Hub:
             self.running.discard(job_id)
             if not isinstance(error, RefusedError):
                 # The broker may have the request, and nobody waits for the job any more.
-                self._spawn(self._cancel_quietly(job_id))
+                self._beside(self._cancel_quietly(job_id))
             raise
         return job_id
 
@@ -330,16 +356,21 @@ class Hub:
         except (RefusedError, HomeAssistantError) as error:
             LOGGER.debug("job %s cannot be cancelled: %s", job_id, error)
 
-    async def jobs(self, **fields: Any) -> list[Mapping[str, Any]]:
-        """Return all jobs that fit, by rising `n`, without acknowledging any. Raises as `ask`."""
-        found: list[Mapping[str, Any]] = []
-        after: int | None = 0
-        while after is not None:
-            data = await self.ask("list", after=after, peek=True, limit=PAGE, **fields)
-            page = decoded(read_page, data, after)
-            found += page.jobs
-            after = page.after
-        return found
+    async def jobs(self, count: int, **fields: Any) -> list[Mapping[str, Any]]:
+        """Return up to `count` jobs that fit, the newest first; none is acknowledged.
+
+        A list goes from old to new. So that it needs not have all of them, it begins a little below
+        the newest number that is known, and lower while it has too few. Raises as `ask`.
+        """
+        newest, below = self._results.newest, NUMBERS * count
+        while True:
+            after = max(0, newest - below)
+            found: deque[Mapping[str, Any]] = deque(maxlen=count)
+            async for page in pages(self.ask, after, **fields):
+                found.extend(page.jobs)
+            if after == 0 or len(found) == count:
+                return [*reversed(found)]
+            below *= FARTHER
 
     async def result_of(self, job_id: str) -> Result | None:
         """Return a job's result; None if it has not ended. Raises as `ask`."""
@@ -474,10 +505,8 @@ class Hub:
         for listener in list(self._listeners.get(what, ())):
             listener(*about)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._hass.async_create_background_task(work, f"{DOMAIN} {self.topics.base}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+        self._spawn(work, f"{DOMAIN} {self.topics.base}")
 
 
 def as_bytes(payload: str | bytes | bytearray) -> bytes:

@@ -119,7 +119,7 @@ class DisplayImage(HubEntity, ImageEntity):
         """Return True while the display shows something."""
         return super().available and self._display in self.hub.displays
 
-    def image(self) -> bytes | None:
-        """Return the picture's bytes."""
+    async def async_image(self) -> bytes | None:
+        """Return the picture's bytes; None while the display shows nothing."""
         shown = self.hub.displays.get(self._display)
         return None if shown is None else shown.data

@@ -109,14 +109,14 @@ class ResultsSource(MediaSource):
             ]
             return _folder(entry_id, entry.title, found)
         try:
-            jobs = await entry.runtime_data.jobs(workflow=workflow, states=["succeeded"])
+            jobs = await entry.runtime_data.jobs(_SHOWN, workflow=workflow, states=["succeeded"])
         except (HomeAssistantError, RefusedError) as error:
             raise BrowseError(str(error), **error_text(error)) from error
         definition = entry.runtime_data.workflows.get(workflow)
         return _folder(
             item.identifier,
             workflow if definition is None else definition.title,
-            [each for job in jobs[: -_SHOWN - 1 : -1] for each in _results(entry_id, job)],
+            [each for job in jobs for each in _results(entry_id, job)],
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypedDict, TypeVar
 from uuid import uuid4
@@ -25,9 +25,11 @@ from .protocol.messages import (
     PART,
     Limits,
     Output,
+    Page,
     RefusedError,
     Response,
     inline,
+    read_page,
     read_part,
     read_response,
     request,
@@ -36,6 +38,7 @@ from .protocol.topics import Topics
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ask = Callable[..., Awaitable[Mapping[str, Any]]]
 # An answer takes milliseconds; a request that is not answered is sent again.
 ANSWER_S = 5.0
 TRIES = 3
@@ -43,6 +46,10 @@ TRIES = 3
 SILENCE = "no_answer"
 # That of an answer that cannot be read.
 MALFORMED = "malformed"
+# Jobs in a page of a list.
+PAGE = 100
+# So many requests a list or an output takes at most: whoever answers could go on for ever.
+MOST_REQUESTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,37 @@ def decoded(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return read(*args, **kwargs)
     except MalformedError as error:
         raise failure(MALFORMED, error=error) from None
+
+
+def requests_left() -> Iterator[int]:
+    """Return an item for each request that one list or output may still take."""
+    return iter(range(MOST_REQUESTS))
+
+
+async def pages(
+    ask: Ask,
+    after: int,
+    *,
+    acknowledges: bool = False,
+    left: Iterator[int] | None = None,
+    **fields: Any,
+) -> AsyncIterator[Page]:
+    """Yield the list of the jobs that follow a number, page by page.
+
+    With `acknowledges` its first request acknowledges what came up to there. Each page takes one of
+    `left`, where several lists share their requests. Raises as `ask`, and HomeAssistantError for a
+    list that has more pages than that.
+    """
+    following = after
+    for _ in left or requests_left():
+        peek = not acknowledges or following != after
+        data = await ask("list", after=following, peek=peek, limit=PAGE, **fields)
+        page = decoded(read_page, data, following)
+        yield page
+        if page.after is None:
+            return
+        following = page.after
+    raise failure(MALFORMED, error="a list without end")
 
 
 class ErrorText(TypedDict):
@@ -199,9 +237,9 @@ class Requests:
         Raises as `ask`, and HomeAssistantError for bytes that are not those of the result.
         """
         parts: list[bytes] = []
-        following: int | None = 0
+        following = 0
         content_type = output.content_type
-        while following is not None:
+        for _ in requests_left():
             data = await self.ask(
                 "fetch",
                 job_id=job_id,
@@ -214,7 +252,13 @@ class Requests:
             part = decoded(read_part, data, following)
             content_type = part.content_type or content_type
             parts.append(part.data)
+            if part.next is None:
+                break
             following = part.next
+            if width is None and following >= output.size:
+                raise failure("damaged", job_id=job_id)
+        else:
+            raise failure(MALFORMED, error="an output without end")
         whole = b"".join(parts)
         if width is None:
             digest = await self._hass.async_add_executor_job(_sha256, whole)

@@ -10,37 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN, LOGGER
+from .const import LOGGER
+from .kept import load, store
 from .protocol.decode import MalformedError
 from .protocol.kept import KeptResults, read_kept
-from .protocol.ledger import Ledger
-from .protocol.messages import (
-    OUTCOMES,
-    Page,
-    RefusedError,
-    Result,
-    read_listed,
-    read_number,
-    read_page,
-)
+from .protocol.ledger import REMEMBERED, Ledger
+from .protocol.messages import OUTCOMES, RefusedError, Result, read_listed, read_number
 from .protocol.pictures import Picture
 from .protocol.topics import Topics
-from .requests import decoded
+from .requests import Ask, decoded, pages, requests_left
 
-# A page of a list of jobs.
-PAGE = 100
-_STORE_VERSION = 1
 _SAVE_DELAY_S = 10.0
-
-Ask = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
 class Results:
@@ -73,10 +61,12 @@ class Results:
         # Results, and whether each is history, until automations can listen.
         self._unreported: list[tuple[Result, bool]] | None = []
         # Those that came under a number that was acknowledged, until it is known why.
-        self._late: list[Result] = []
+        self._late: deque[Result] = deque()
         self._ledger = Ledger()
         self._is_new = True
-        self._store: Store[dict[str, Any]] = Store(hass, _STORE_VERSION, f"{DOMAIN}.{store_id}")
+        self._store = store(hass, store_id)
+        # It differs from what was loaded.
+        self._is_changed = False
         # Lists and acknowledgements come one after the other.
         self._turn = asyncio.Lock()
         # All that was missed is listed, and can be acknowledged once it was reported.
@@ -90,10 +80,8 @@ class Results:
         """Load what was kept; what cannot be read is listed again, and old jobs are events then."""
         self._is_new = False
         try:
-            found = await self._store.async_load()
-            kept = None if found is None else read_kept(found)
-        # Home Assistant's own part of the file may be damaged, too.
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            kept = await load(self._store, read_kept)
+        except MalformedError as error:
             LOGGER.warning(
                 "the results of %s are listed from the beginning: %s", self._topics.base, error
             )
@@ -111,15 +99,13 @@ class Results:
             self._ledger = Ledger(taken=kept.taken)
 
     async def save(self) -> None:
-        """Keep what has to be known at the next start."""
-        await self._store.async_save(self._kept())
+        """Keep what has to be known at the next start, and write nothing later."""
+        if self._is_changed:
+            await self._store.async_save(self._kept())
 
     def _save_later(self) -> None:
+        self._is_changed = True
         self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
-
-    async def remove(self) -> None:
-        """Remove what was kept on disk."""
-        await self._store.async_remove()
 
     def _kept(self) -> dict[str, Any]:
         # Those that were not reported yet have to be new after the next start.
@@ -142,7 +128,7 @@ class Results:
         if result.n <= self._ledger.after:
             # It comes a second time, or came late, or the bridge has a new journal: that is found
             # out first.
-            self._late.append(result)
+            self._came_late(result)
             self.catch_up_later()
             return
         self._ended(result, result.n)
@@ -156,8 +142,16 @@ class Results:
         """
         self._came(result)
         if result.n <= self._ledger.after:
-            self._late.append(result)
+            self._came_late(result)
         self.catch_up_later()
+
+    @callback
+    def _came_late(self, result: Result) -> None:
+        self._late.append(result)
+        # While nothing can be listed the oldest one is reported without knowing why it came.
+        if len(self._late) > REMEMBERED:
+            oldest = self._late.popleft()
+            self._ended(oldest, oldest.n)
 
     @callback
     def _ended(self, result: Result, n: int, *, is_history: bool = False) -> None:
@@ -200,6 +194,11 @@ class Results:
 
     # What was missed.
 
+    @property
+    def newest(self) -> int:
+        """The highest number that is acknowledged: what is newer has a higher one."""
+        return self._ledger.after
+
     @callback
     def interrupted(self) -> None:
         """Note that results may have been missed: nothing is acknowledged until they are listed."""
@@ -219,15 +218,16 @@ class Results:
             await self._begin_again_with_a_new_journal()
             # What the broker did not take counts for no number above its own. The next list has it
             # under a new one, which acknowledges it.
-            while await self._list_missed():
+            left = requests_left()
+            while await self._list_missed(left):
                 if not await self._acknowledge():
                     self._is_listed = True
                     break
             else:
                 self._ledger.settled()
-            late, self._late = self._late, []
-            for result in late:
-                self._ended(result, result.n)
+            while self._late:
+                late = self._late.popleft()
+                self._ended(late, late.n)
             await self._acknowledge()
             self._is_new = False
 
@@ -272,12 +272,14 @@ class Results:
             self._ledger = Ledger(taken=self._ledger.taken)
             self.pictures.clear()
 
-    async def _list_missed(self) -> bool:
+    async def _list_missed(self, left: Iterator[int]) -> bool:
         """List what was missed, and take it; False if there was nothing."""
-        after: int | None = self._ledger.after
         found = False
-        while after is not None:
-            page = await self._page(after)
+        # What is acknowledged may be so once more: only then does the list have, under a new
+        # number, what the broker did not take. What follows is not acknowledged yet.
+        async for page in pages(
+            self._ask, self._ledger.after, acknowledges=True, left=left, states=list(OUTCOMES)
+        ):
             for job in page.jobs:
                 try:
                     listed = read_listed(job)
@@ -288,20 +290,7 @@ class Results:
                 self._came(listed.result)
                 is_history = self._is_new or listed.is_acked
                 self._ended(listed.result, listed.n, is_history=is_history)
-            after = page.after
         return found
-
-    async def _page(self, after: int) -> Page:
-        data = await self._ask(
-            "list",
-            after=after,
-            # What is acknowledged may be so once more: only then does the list have, under a new
-            # number, what the broker did not take. What follows is not acknowledged yet.
-            peek=after != self._ledger.after,
-            states=list(OUTCOMES),
-            limit=PAGE,
-        )
-        return decoded(read_page, data, after)
 
     # What is acknowledged.
 

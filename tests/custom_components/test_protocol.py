@@ -245,6 +245,9 @@ def test_it_reads_parts_of_outputs() -> None:
     for wrong in (0, 2, 4):
         with pytest.raises(decode.MalformedError):
             messages.read_part({"base64": data, "next": wrong}, 0)
+    too_many = base64.b64encode(bytes(messages.PART + 1)).decode()
+    with pytest.raises(decode.MalformedError, match="more bytes than were asked for"):
+        messages.read_part({"base64": too_many}, 0)
 
 
 def test_it_reads_what_the_bridge_says_of_itself() -> None:

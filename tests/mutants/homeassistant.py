@@ -81,7 +81,8 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-leaves-what-took-too-long",
         file=_HUB,
-        old="        except TimeoutError:\n            self._spawn(self._cancel_quietly(job_id))\n",
+        old="        except TimeoutError:\n"
+        "            self._beside(self._cancel_quietly(job_id))\n",
         new="        except TimeoutError:\n",
         guarantee="a job that took too long for an AI task is cancelled",
         tests=(f"{_CHECKS}/checks_ai_task.py::test_a_job_that_takes_too_long_is_cancelled",),
@@ -185,9 +186,9 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="home-assistant-only-peeks",
-        file=_RESULTS,
-        old="peek=after != self._ledger.after,",
-        new="peek=True,",
+        file="custom_components/comfy2mqtt/requests.py",
+        old="peek = not acknowledges or following != after",
+        new="peek = True",
         guarantee="a result that the broker did not take has its event",
         tests=(
             f"{_MISSED}::test_what_the_broker_did_not_take_is_reported_once_after_the_next_interruption",

@@ -242,6 +242,8 @@ class Part:
 def read_part(data: Mapping[str, Any], offset: int) -> Part:
     """Read the answer to a `fetch` of what begins at an offset, inline. Raises MalformedError."""
     found = base64.b64decode(data["base64"], validate=True)
+    if len(found) > PART:
+        raise ValueError("more bytes than were asked for")
     following = optional(whole, data.get("next"))
     if following is not None and (not found or following != offset + len(found)):
         raise ValueError("the next part does not begin where this one ends")

@@ -12,11 +12,13 @@ from conftest import DOMAIN, entry_with, set_up
 from fake_bridge import DEMO, PNG, FakeBridge
 from homeassistant.components import media_source
 from homeassistant.components.media_player import BrowseError
+from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
 from homeassistant.helpers.service import async_get_all_descriptions
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import MockConfigEntry
+from seen import settled
 
 
 async def call(home: HomeAssistant, action: str, *, response: bool = True, **data: Any) -> Any:
@@ -186,6 +188,30 @@ async def test_jobs_are_listed_newest_first_and_cancelled(
     assert (await call(home, "cancel", job_id="j1"))["cancelling"] is True
 
 
+async def test_the_newest_jobs_are_listed_without_all_that_there_are(
+    home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
+) -> None:
+    for number in range(1, 20):
+        bridge.result(f"old{number}", n=number)
+    bridge.end("newest", n=10_000)
+    await settled(home)
+
+    async def listed(limit: int, **fields: Any) -> tuple[list[str], list[int]]:
+        """Return the jobs, and where the lists began."""
+        bridge.requests.clear()
+        jobs = (await call(home, "list", limit=limit, **fields))["jobs"]
+        begun = [
+            each["after"] for each in bridge.asked("list") if each["after"] not in range(1, 20)
+        ]
+        return [each["job_id"] for each in jobs], begun
+
+    assert await listed(1) == (["newest"], [9992])
+    # What is not among the newest is looked for farther and farther back.
+    assert await listed(2) == (["newest", "old19"], [9984, 9936, 9744, 8976, 5904, 0])
+    found, begun = await listed(9, workflow="photo")
+    assert (found, begun[-1]) == ([], 0)
+
+
 async def test_which_bridge_is_meant_must_be_clear(
     home: HomeAssistant, bridge: FakeBridge, mqtt_client_mock: Any, loaded: MockConfigEntry
 ) -> None:
@@ -200,6 +226,12 @@ async def test_which_bridge_is_meant_must_be_clear(
     await call(home, "run_demo_2", prompt="x")
     assert second.asked("submit")
     assert await home.config_entries.async_unload(other.entry_id)
+    with pytest.raises(ServiceValidationError, match="is not available"):
+        await call(home, "list", config_entry_id=other.entry_id)
+    # One that is disabled is not meant, unless it is named.
+    user = ConfigEntryDisabler.USER
+    await home.config_entries.async_set_disabled_by(other.entry_id, user)
+    assert (await call(home, "list")) == {"jobs": []}
     with pytest.raises(ServiceValidationError, match="is not available"):
         await call(home, "list", config_entry_id=other.entry_id)
 

@@ -202,6 +202,28 @@ async def test_a_result_that_comes_late_while_the_bridge_lists_nothing_is_report
     assert ends(events) == ["first", "late"]
 
 
+async def test_of_very_many_that_come_late_while_nothing_is_listed_no_more_are_held(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.results.REMEMBERED", 2)
+    events = async_capture_events(home, EVENT)
+    bridge.end("first", n=8)
+    await settled(home)
+    bridge.errors["list"] = {"code": "busy", "message": "the journal is full"}
+    for number in range(1, 6):
+        bridge.end(f"late{number}", n=number)
+    await settled(home)
+    assert ends(events) == ["first", "late1", "late2", "late3"]
+    bridge.errors.clear()
+    bridge.leave()
+    bridge.come()
+    await settled(home)
+    assert ends(events) == ["first", *(f"late{number}" for number in range(1, 6))]
+
+
 async def test_an_older_store_is_followed_from_the_beginning_of_whatever_journal(
     home: HomeAssistant,
     bridge: FakeBridge,

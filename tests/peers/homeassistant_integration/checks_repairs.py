@@ -182,17 +182,17 @@ async def test_a_broker_that_drops_what_is_asked_later_is_a_repair_until_an_answ
     hub = loaded.runtime_data
     bridge.silent = {"list": 3}
     with pytest.raises(HomeAssistantError, match="does not answer the client homeassistant"):
-        await hub.jobs()
+        await hub.jobs(1)
     assert issues(home) == {"no_answer"}
     bridge.errors["list"] = {"code": "busy", "message": "later"}
     with pytest.raises(RefusedError):
-        await hub.jobs()
+        await hub.jobs(1)
     assert issues(home) == set()
     # Nobody has to ask: it is tried again each time that the bridge says how it is.
     bridge.errors.clear()
     bridge.silent = {"list": 6}
     with pytest.raises(HomeAssistantError):
-        await hub.jobs()
+        await hub.jobs(1)
     for repairs in ({"no_answer"}, set()):
         bridge.fire("bridge/health", {"at": 1})
         await settled(home)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +12,17 @@ from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry, selector
-from pytest_homeassistant_custom_component.common import MockConfigEntry, async_capture_events
+from homeassistant.util import dt as dt_util
+from pytest_homeassistant_custom_component.common import (
+    MockConfigEntry,
+    async_capture_events,
+    async_fire_time_changed,
+)
 from seen import PICTURE, ends, settled, state
 
 from custom_components.comfy2mqtt.const import EVENT
 from custom_components.comfy2mqtt.protocol import definitions, selectors
+from custom_components.comfy2mqtt.protocol.messages import Output
 
 PICTURE_OF: dict[str, Any] = {
     "n": 1,
@@ -135,6 +142,90 @@ async def test_a_list_that_cannot_be_read_is_an_error_and_no_list_for_ever(
     await home.config_entries.async_reload(loaded.entry_id)
     assert loaded.state is ConfigEntryState.SETUP_RETRY
     assert loaded.error_reason_translation_key == "malformed"
+
+
+async def test_a_list_without_end_is_an_error(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.requests.MOST_REQUESTS", 7)
+
+    def listed(_: str, data: Any) -> Any:
+        n = data["after"] + 1
+        job = {"n": n, "job_id": f"j{n}", "workflow": "demo", "state": "succeeded"}
+        # A list without end, and lists without end of one page each.
+        return {"jobs": [job], "more": n % pages != 0}
+
+    monkeypatch.setattr(bridge, "_list", listed)
+    for pages in (1000, 1):
+        bridge.requests.clear()
+        if pages > 1:
+            with pytest.raises(HomeAssistantError, match="a list without end"):
+                await loaded.runtime_data.jobs(1)
+            assert len(bridge.asked("list")) == 7
+        bridge.requests.clear()
+        bridge.leave()
+        bridge.come()
+        await settled(home)
+        assert len(bridge.asked("list")) == 7
+    assert "a list without end" in caplog.text
+
+
+async def test_an_output_without_end_is_an_error(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    loaded: MockConfigEntry,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("custom_components.comfy2mqtt.requests.MOST_REQUESTS", 7)
+
+    def fetched(_: str, data: Any) -> Any:
+        return {"base64": "YQ==", "next": data["offset"] + 1}
+
+    monkeypatch.setattr(bridge, "_fetch", fetched)
+    hub = loaded.runtime_data
+    for size, width, error, requests in (
+        (1000, None, "an output without end", 7),
+        (3, None, "are not those of its result", 3),
+        (3, 64, "an output without end", 7),
+    ):
+        bridge.requests.clear()
+        output = Output(0, "picture", "image", "image/png", size, "ab")
+        with pytest.raises(HomeAssistantError, match=error):
+            await hub.output("j1", output, width)
+        assert len(bridge.asked("fetch")) == requests
+
+
+async def test_a_setup_that_failed_writes_nothing_afterwards(
+    home: HomeAssistant,
+    bridge: FakeBridge,
+    hass_storage: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next try may have kept something newer by then."""
+    acknowledge = bridge._ack
+
+    def then_refuse(whole: str, data: Any) -> Any:
+        bridge.errors["list"] = {"code": "busy", "message": "the journal is full"}
+        return acknowledge(whole, data)
+
+    monkeypatch.setattr(bridge, "_ack", then_refuse)
+    bridge.result("old")
+    entry = entry_with()
+    entry.add_to_hass(home)
+    bridge.come()
+    await home.config_entries.async_setup(entry.entry_id)
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    # What it knew is kept at once.
+    assert hass_storage[f"{DOMAIN}.{entry.entry_id}"]["data"]["last"] == "old"
+    newer = hass_storage[f"{DOMAIN}.{entry.entry_id}"] = of_version_1({"after": 9})
+    bridge.errors["list"] = {"code": "busy", "message": "still"}
+    async_fire_time_changed(home, dt_util.utcnow() + timedelta(minutes=1))
+    await settled(home)
+    assert hass_storage[f"{DOMAIN}.{entry.entry_id}"] is newer
 
 
 async def test_a_job_whose_number_cannot_be_read_is_no_new_journal(

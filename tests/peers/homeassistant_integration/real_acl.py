@@ -43,7 +43,7 @@ async def entry(house: HomeAssistant, monkeypatch: pytest.MonkeyPatch) -> Config
 async def test_a_name_that_is_not_the_users_is_reported_and_can_be_corrected(
     house: HomeAssistant, entry: ConfigEntry
 ) -> None:
-    assert await entry.runtime_data.jobs() == []
+    assert await entry.runtime_data.jobs(100) == []
 
     # Another name: the broker drops in silence what is asked in it.
     wrong = {**entry.data, "client": "homeassistant"}
@@ -70,7 +70,7 @@ async def test_a_name_that_is_not_the_users_is_reported_and_can_be_corrected(
 async def acknowledged(hub: Any) -> None:
     """Wait until every job of ours is acknowledged to the bridge."""
     async with asyncio.timeout(TIMEOUT_S):
-        while not all(job["acked"] for job in await hub.jobs()):
+        while not all(job["acked"] for job in await hub.jobs(100)):
             pass
 
 
@@ -87,7 +87,7 @@ async def test_what_the_broker_does_not_take_has_its_event_after_the_next_start(
         await hub.cancel(job_id)
     await until(house, lambda: ends(events))
     await until(house, lambda: hub._results._ledger.last == later)
-    assert {job["job_id"]: job["acked"] for job in await hub.jobs()} == {
+    assert {job["job_id"]: job["acked"] for job in await hub.jobs(100)} == {
         **dict.fromkeys(WITHHELD, False),
         later: True,
     }
@@ -107,7 +107,7 @@ async def test_an_action_gets_the_result_that_the_broker_does_not_take(
     events = async_capture_events(house, EVENT)
     waits = asyncio.create_task(hub.run("home", {}))
     async with asyncio.timeout(TIMEOUT_S):
-        while AWAITED not in {each["job_id"] for each in await hub.jobs()}:
+        while AWAITED not in {each["job_id"] for each in await hub.jobs(100)}:
             pass
     await hub.cancel(AWAITED)
     assert (await waits).state == "cancelled"

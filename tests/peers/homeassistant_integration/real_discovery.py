@@ -24,7 +24,9 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from pytest_homeassistant_custom_component.common import async_capture_events
 from real_run import TIMEOUT_S, house, set_up, tell, until
+from seen import ends
 
+from custom_components.comfy2mqtt.const import EVENT
 from custom_components.comfy2mqtt.devices import discovered
 
 __all__ = ["house"]  # a fixture
@@ -173,6 +175,47 @@ async def test_a_workflow_that_is_added_while_both_run_is_one_device(house: Home
     await until(house, lambda: discovered(house, identifier) is None)
 
 
+async def test_a_connection_that_is_made_anew_is_used_and_then_left(house: HomeAssistant) -> None:
+    """Of Home Assistant's MQTT integration, which is loaded again where its settings change."""
+    entry = await set_up(house)
+    hub: Any = entry.runtime_data
+    events = async_capture_events(house, EVENT)
+    (broker,) = house.config_entries.async_entries(mqtt.DOMAIN)
+    assert await house.config_entries.async_reload(broker.entry_id)
+    await until(house, lambda: hub.is_available)
+    first = await hub.submit("home", {}, follow=False)
+    await hub.cancel(first)
+    await until(house, lambda: ends(events) == [first])
+    await until(house, lambda: hub._results._ledger.last == first)
+
+    # The subscriptions stay: what has ended takes and acknowledges nothing any more.
+    assert await house.config_entries.async_unload(entry.entry_id)
+    place = "comfy2mqtt/client/homeassistant"
+    seen: dict[str, list[str]] = {}
+
+    @callback  # else it would be called in a thread
+    def take(message: mqtt.ReceiveMessage) -> None:
+        seen.setdefault(message.topic.removeprefix(f"{place}/"), []).append(message.payload)
+
+    for each in ("request/ack", "response/list", "job/+/result"):
+        await mqtt.async_subscribe(house, f"{place}/{each}", take)
+
+    async def asked(verb: str, answer: str, **fields: Any) -> None:
+        """Send a request until it is answered: no event says that all is subscribed to."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while answer not in seen:
+                await mqtt.async_publish(house, f"{place}/request/{verb}", json.dumps(fields), 1)
+                await asyncio.sleep(0.5)
+
+    await mqtt.async_publish(house, f"{place}/request/run/home/j-unheard", "{}", 1)
+    await asked("cancel", "job/j-unheard/result", job_id="j-unheard")
+    await asked("list", "response/list", peek=True)
+    assert "request/ack" not in seen
+    assert await house.config_entries.async_setup(entry.entry_id)
+    await until(house, lambda: ends(events) == [first, "j-unheard"])
+    await until(house, lambda: "request/ack" in seen)
+
+
 async def test_a_broker_that_restarts_is_no_end(
     house: HomeAssistant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,9 +229,9 @@ async def test_a_broker_that_restarts_is_no_end(
     await tell("broker start")
     await until(house, lambda: hub.is_available)
     await hub.submit("home", {"prompt": "after"}, follow=False)
-    jobs = await hub.jobs(workflow="home", states=["queued"])
+    jobs = await hub.jobs(9, workflow="home", states=["queued"])
     assert len(jobs) == 2
     for each in jobs:
         await hub.cancel(each["job_id"])
     # What ended is acknowledged once it was seen.
-    await until(house, lambda: hub._results._ledger.after >= jobs[-1]["n"])
+    await until(house, lambda: hub._results.newest >= jobs[0]["n"])

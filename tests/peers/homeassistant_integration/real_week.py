@@ -22,7 +22,7 @@ async def test_a_result_that_is_kept_no_longer_has_its_event(house: HomeAssistan
     (found,) = await until(house, lambda: [each.data for each in events if "job_id" in each.data])
     assert (found["job_id"], found["state"]) == (missed, "cancelled")
     assert (found["outputs_known"], found["outputs"], found["inputs"]) == (False, [], {})
-    jobs = await entry.runtime_data.jobs()
+    jobs = await entry.runtime_data.jobs(100)
     await until(house, lambda: entry.runtime_data._results._ledger.after >= jobs[-1]["n"])
     assert await house.config_entries.async_reload(entry.entry_id)
     assert [each.data["job_id"] for each in events if "job_id" in each.data] == [missed]
