@@ -77,6 +77,8 @@ class WorkflowFolder:
         self.path = path
         self._read: dict[str, _Read] = {}
         self._found: list[WorkflowSource | BrokenFile] = []
+        # Why the folder could not be listed the last time: it is looked at again and again.
+        self._fault: str | None = None
 
     def place(self) -> tuple[int, int] | None:
         """Return what tells the folder from another one under its name; None where there is none.
@@ -100,8 +102,11 @@ class WorkflowFolder:
         except (FileNotFoundError, NotADirectoryError):
             paths = []
         except OSError as error:
-            log.warning("cannot read the folder %s: %s", self.path, error.strerror)
+            if error.strerror != self._fault:
+                self._fault = error.strerror
+                log.warning("cannot read the folder %s: %s", self.path, self._fault)
             return list(self._found)
+        self._fault = None
         before, self._read = self._read, {}
         sidecars = {path.stem: path for path in paths if path.suffix.lower() == SIDECAR}
         found: list[WorkflowSource | BrokenFile] = []

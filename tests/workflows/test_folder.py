@@ -97,7 +97,7 @@ def test_a_file_that_changes_while_it_is_read_is_read_again_later(
 
 
 def test_a_process_without_a_file_left_loses_no_workflow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def none_left(*_: object) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
@@ -114,6 +114,9 @@ def test_a_process_without_a_file_left_loses_no_workflow(
     assert [each.file for each in found if isinstance(each, WorkflowSource)] == ["good.json"]
     with monkeypatch.context() as full:
         full.setattr(Path, "iterdir", none_left)
-        assert there.read() == found
+        assert [there.read() for _ in range(3)] == [found] * 3
+    assert [each.message for each in caplog.records] == [
+        f"cannot read the folder {tmp_path}: Too many open files"
+    ]
     (tmp_path / "good.json").unlink()
     assert there.read() == []
