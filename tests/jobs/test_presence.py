@@ -144,35 +144,33 @@ class World:
         return True
 
     def state(self) -> tuple[Any, ...]:
-        """Return what tells this from others; what is long ago is equally long ago."""
-        leases = [*self._leases()]
-        ranks = sorted(set(leases)) if len(leases) > 1 else leases
-        session = self.presence.session
-        return (
-            *(self.alive, self.locked, self.told, self.leftover, self.row is None),
-            *(self.presence.until, self.presence._counts, session is None),
-            self.question and (_recent(self.question[0]), self.question[1]),
+        """Return what tells this from worlds that go on in another way.
+
+        Of a time only what can still make a difference is in it: one that is over is over.
+        """
+        session, question, look, gone = self.presence.session, self.question, self.look, self.gone
+        member = (
+            *(self.alive, self.locked, self.told, self.leftover),
+            *(max(self.presence.until, 0.0), self.presence._counts, session is None),
+            question and (max(question[0], -VALID_S), question[1]),
             self.beat and (session is not None and self.beat[0] == session, self.beat[1]),
-            self.look and (_recent(self.look[0]), self.look[1] and self.look[1].present),
-            bool(self.watch._present),
-            *(_recent(since) for _, (since, _) in self._missing()),
-            self.gone is None,
-            *map(ranks.index, leases),
-            len(self.watch._missing),
         )
-
-    def _leases(self) -> Iterator[float]:
-        if self.row is not None:
-            yield self.row
-            yield from (expires for _, (_, expires) in self._missing())
-            if self.look is not None and self.look[1] is not None:
-                yield self.look[1].expires
-            if self.gone is not None:
-                yield self.gone.expires
-
-
-def _recent(at: float) -> float:
-    return max(at, -VALID_S - GONE_S)
+        if self.row is None:
+            return member  # nobody looks at what is deleted
+        seen = look and look[1]
+        missing = (
+            (
+                *(max(since, -GONE_S), look and look[0] - since >= GONE_S),
+                *(expires == self.row, seen and seen.expires == expires),
+            )
+            for _, (since, expires) in self._missing()
+        )
+        return (
+            *member,
+            look and (max(look[0], -GONE_S), seen and (seen.present, seen.expires == self.row)),
+            *(bool(self.watch._present), *missing),
+            gone and gone.expires == self.row,
+        )
 
 
 def test_nobody_is_deleted_who_counts_itself_as_a_member() -> None:
