@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 import msgspec
 
@@ -17,7 +17,7 @@ from bridge import resources
 from bridge.config.settings import FILE, PREFIX, TYPES, Config, host_and_port
 from bridge.config.sources import ConfigError, SettingSources
 from bridge.config.tables import ClientRights, ComfyUI, Display, Hook, Sink, SinkFolder, Trigger
-from bridge.config.values import LARGEST, allowed, faults, place_of, shown
+from bridge.config.values import LARGEST, allowed, faults, place_of, shown, types_of
 from bridge.text import as_utf8, did_you_mean, in_quotes
 
 # Environment variables under our prefix that are no settings of the bridge.
@@ -256,7 +256,7 @@ def _converted(value: Any, kind: Any, *place: str | int) -> Any:
 def _with_an_end(value: Any, kind: Any) -> Any:
     """Return a value, and a table of values, in which longer times and rates are the largest."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
-        kinds = get_type_hints(kind, include_extras=True)
+        kinds = types_of(kind, include_extras=True)
         return {name: _with_an_end(each, kinds.get(name)) for name, each in value.items()}
     if float in get_args(kind) or any(float in get_args(each) for each in get_args(kind)):
         with suppress(ValueError, TypeError, OverflowError):

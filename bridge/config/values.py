@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from msgspec import Struct
@@ -34,6 +35,9 @@ _PATTERNS = {
     r"(\\*|": "expected * or 1 to 64 of the characters A-Z a-z 0-9 _ -",
     "matching regex": "expected 1 to 64 of the characters A-Z a-z 0-9 _ -",
 }
+
+# A table's fields and their types. Python evaluates every annotation each time that it is asked.
+types_of = cache(get_type_hints)
 
 
 def place_of(problem: str) -> tuple[str | int, ...]:
@@ -87,7 +91,7 @@ def _kind_of(kind: Any, inner: Sequence[str | int]) -> Any:
     for step in inner:
         tables = [each for each in (kind, *get_args(kind)) if _is_table(each)]
         if tables and isinstance(step, str):
-            kind = get_type_hints(tables[0]).get(step)
+            kind = types_of(tables[0]).get(step)
         else:
             kind = next(iter(get_args(kind)), None)
     return kind
