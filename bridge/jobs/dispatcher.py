@@ -314,10 +314,12 @@ class Dispatcher:
             return
         try:
             work = self._work.get(type(effect))
-            if work is not None and isinstance(effect, effects.JobEffect):
+            if work is None:
+                self._calls[type(effect)](effect)
+            elif isinstance(effect, effects.JobEffect):
                 self._tasks.start_for(effect.key, work, effect)
             else:
-                self._calls[type(effect)](effect)
+                self._tasks.start(work(effect))
         except Exception as error:
             # A defect of ours costs this job, never the bridge and all others with it.
             log.exception("defect in the bridge")
@@ -325,12 +327,14 @@ class Dispatcher:
                 self.handle(events.Defect(effect.key, internal(error)))
 
     def _by_tasks(self) -> Mapping[type, Callable[[Any], Coroutine[Any, Any, None]]]:
-        """The effects that take time: each is a task of its job."""
+        """The effects that take time: each is a task, of its job if it concerns one."""
         return {
             effects.ReleaseJob: self._resolver.release,
             effects.Claim: self._claim,
             effects.Requeue: self._runner.requeue,
             effects.Finish: self._runner.finish,
+            effects.ListPrompts: self._list_prompts,
+            effects.CancelPrompt: self._cancel_prompt,
         }
 
     def _at_once(self) -> Mapping[type, Callable[[Any], None]]:
@@ -343,8 +347,6 @@ class Dispatcher:
             effects.MarkStarted: self._mark_started,
             effects.Announce: self._announce,
             effects.PublishStatus: self._publish,
-            effects.ListPrompts: self._ask_prompts,
-            effects.CancelPrompt: self._cancel_prompt,
             effects.ReportDemand: self._report_wanted,
             effects.ReportBlocked: self._report_blocked,
             effects.Left: self._forget,
@@ -423,25 +425,18 @@ class Dispatcher:
 
     # -- prompts from before this process --
 
-    def _ask_prompts(self, effect: effects.ListPrompts) -> None:
-        self._tasks.start(self._asked_prompts(self._instances[effect.instance]))
-
-    async def _asked_prompts(self, instance: Instance) -> None:
+    async def _list_prompts(self, effect: effects.ListPrompts) -> None:
         prompt_ids: frozenset[str] | None = None
         with _nothing_lost():
             # What it has already would be run elsewhere once more.
+            instance = self._instances[effect.instance]
             known = await retry(instance.known, ComfyUIError, attempts=_QUEUE_READ_ATTEMPTS)
             prompt_ids = frozenset([*known.running, *known.pending])
-        self.handle(events.PromptsListed(instance.name, prompt_ids))
+        self.handle(events.PromptsListed(effect.instance, prompt_ids))
 
-    def _cancel_prompt(self, effect: effects.CancelPrompt) -> None:
-        self._tasks.start(
-            self._cancelled_prompt(self._instances[effect.instance], effect.prompt_id)
-        )
-
-    async def _cancelled_prompt(self, instance: Instance, prompt_id: str) -> None:
+    async def _cancel_prompt(self, effect: effects.CancelPrompt) -> None:
         with _nothing_lost():
-            await instance.cancel(prompt_id)
+            await self._instances[effect.instance].cancel(effect.prompt_id)
 
 
 @contextmanager

@@ -69,10 +69,10 @@ def result(
     *,
     spec: SetSpec,
     room: int | None,
-    outputs: Sequence[OutputInfo] = (),
-    missing: Sequence[MissingOutput] = (),
-    shown: Shown | UnsetType = UNSET,
-    delivered: Sequence[Delivered] | None = None,
+    outputs: Sequence[OutputInfo],
+    missing: Sequence[MissingOutput],
+    shown: Shown | UnsetType,
+    delivered: Sequence[Delivered] | None,
 ) -> SetResult:
     """A set's result, but for its number: any fits in. `rows` are the jobs that were made.
 
