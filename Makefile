@@ -28,7 +28,7 @@ help:
 	@echo "                 (ONCE=1: ends by itself)"
 	@echo "make setup       only sets up: $(VENV), mosquitto, a ComfyUI in the cache folder"
 	@echo "make test        all checks and tests"
-	@echo "make test-fast   the tests without broker, database and ComfyUI; 75 s on two cores"
+	@echo "make test-fast   the tests without broker, database and ComfyUI; under a minute on two cores"
 	@echo "make test-real   the other tests of make test, and the checks"
 	@echo "make test-pythons  checks and fast tests on each other supported Python that is here"
 	@echo "make coverage    how much of each folder the tests of test-fast run"

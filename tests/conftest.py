@@ -16,6 +16,7 @@ from bridge.mosquitto import Mosquitto
 from bridge.text import sendable
 from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server, running_server, supervised
+from tests.support.journals import with_tables
 from tests.support.postgresql import PostgreSQL, running_postgresql
 
 StartBridge = Callable[..., Any]
@@ -60,7 +61,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.fixture
 async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
     """The journal of a bridge alone, for one test."""
-    journal = Journal(tmp_path / "journal.db")
+    journal = Journal(with_tables(tmp_path / "journal.db"))
     await journal.open()
     yield journal
     await journal.close()

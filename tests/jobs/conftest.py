@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.jobs.journal import Journal
+from tests.support.journals import with_tables
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -22,7 +23,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str
 
 @pytest.fixture
 async def journal(where: Path | str) -> AsyncIterator[Journal]:
-    journal = Journal(where)
+    journal = Journal(with_tables(where) if isinstance(where, Path) else where)
     await journal.open()
     yield journal
     await journal.close()

@@ -23,6 +23,7 @@ from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
 from tests.jobs.drafts import PLAN, draft
+from tests.support.journals import with_tables
 from tests.support.patience import PATIENCE_S
 
 
@@ -175,7 +176,8 @@ async def running_dispatcher(
     comfyui: QuickComfyUI | None = None,
     deliver: Deliver | None = None,
 ) -> AsyncIterator[RunningDispatcher]:
-    journal, files, recorder = Journal(folder / "journal.db"), Folder(folder / "blobs"), Recorder()
+    journal = Journal(with_tables(folder / "journal.db"))
+    files, recorder = Folder(folder / "blobs"), Recorder()
     await journal.open()
     files.open()
     dependencies = Dependencies(

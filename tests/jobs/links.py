@@ -19,10 +19,10 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.topics import Topics
 from bridge.jobs.database import complete
 from bridge.jobs.journal import Unpublished, publication, queries, rows, sets
-from bridge.jobs.journal.schema import SCHEMA
 from bridge.jobs.journal.sequence import Draw, number
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionLost, PubAck, Publish, PublishRefused
+from tests.support.journals import empty_journal
 
 TOPICS = Topics()
 PAGE = 3
@@ -35,9 +35,7 @@ def tables(owner: object) -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", check_same_thread=False)
     # However a run ends: Pythons from 3.13 on warn of one that is left open.
     weakref.finalize(owner, db.close)
-    for version in SCHEMA:
-        for statement in version:
-            db.execute(statement)
+    db.deserialize(empty_journal())
     return db
 
 
