@@ -8,6 +8,7 @@ import signal
 from contextlib import suppress
 
 from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.aio import first
 from bridge.config import Config
 from bridge.jobs.database import LeaseLost
 from bridge.service import instances
@@ -26,14 +27,20 @@ async def serve(config: Config) -> None:
     Raises ConfigError, DatabaseError, InstallFailed or ConnectionRefused if it cannot start.
     """
     stopping = asyncio.Event()
+
+    def stop() -> None:
+        log.info("stopping")
+        stopping.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows: Ctrl-C comes as KeyboardInterrupt
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
     address = bridge_address(config)
     # Before a ComfyUI is installed, which takes minutes.
     need_extras(config)
-    await asyncio.to_thread(check_start, config)
-    found = await instances.configs(config, stopping)
+    # A disk or a name server may not answer.
+    await first(asyncio.to_thread(check_start, config), stopping.wait())
+    found = None if stopping.is_set() else await instances.configs(config, stopping)
     if found is None:
         return
     while not await _served(Bridge(config, address, found), stopping):

@@ -85,7 +85,6 @@ class Bridge:
 
     async def _stop(self) -> None:
         """Accept no more requests, wait for running jobs, disconnect; the journal has the rest."""
-        log.info("stopping")
         parts = self._parts
         await parts.connections.drain()
         with suppress(TimeoutError):

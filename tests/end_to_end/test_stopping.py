@@ -97,6 +97,7 @@ async def test_a_bridge_is_stopped_while_its_database_lets_it_wait_at_the_start(
         await bridge.start(ready=False)
         await waited_for(other, "advisory")
         assert await bridge.stop() == 1
+    assert "stopping" in bridge.log
     assert "does not answer" in bridge.log.splitlines()[-1]
     assert "Traceback" not in bridge.log
 
@@ -159,6 +160,34 @@ async def test_a_bridge_is_stopped_while_its_broker_is_frozen(
         assert await bridge.stop() == 0
     finally:
         os.kill(broker.pid, signal.SIGCONT)
+    assert "Traceback" not in bridge.log
+
+
+@pytest.mark.parametrize("answer", [b"", b"\x20\x03\0\0\0"], ids=["nothing", "CONNACK"])
+async def test_a_bridge_is_stopped_at_once_where_the_broker_says_nothing_more_than(
+    bridges: StartBridge, answer: bytes
+) -> None:
+    asked = asyncio.Event()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(answer)
+        if answer:
+            await reader.readuntil(b"request/#")  # its SUBSCRIBE
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"mqtt://127.0.0.1:{port}"
+        bridge = await bridges(start=False, mqtt_url=url, comfyui_url="http://127.0.0.1:9", **SHORT)
+        await bridge.start(ready=False)
+        async with asyncio.timeout(PATIENCE_S):
+            await asked.wait()
+        assert await bridge.stop() == 0
+    assert "stopping" in bridge.log
+    assert "not all has ended" not in bridge.log
     assert "Traceback" not in bridge.log
 
 

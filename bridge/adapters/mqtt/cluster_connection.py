@@ -97,18 +97,22 @@ class ClusterConnection:
             self._reconnect.connected()
             self._publisher.attach(connection)
             self._connected = connection
-            wanted = [each for extension in self._extensions for each in extension.subscriptions]
-            await self._refused_filters.subscribe(connection, [], wanted)
-            self._publisher.publish(self._topic, ONLINE, retain=True)
-            self._retained.publish_all()
-            await self._introduce(connection)
-            self._publisher.catch_up(await self._journal.unpublished(self._lost_at - REPEAT_S))
-            if self._group.has_intake:
-                self._orphans.set()  # those that were due without a connection
             async with self._reconnect.closable(connection):
+                await self._begin(connection)
                 async for incoming in connection.messages:
                     await give_to(self._extensions, incoming, None, self._handler)
                     connection.ack(incoming)
+
+    async def _begin(self, connection: Connection) -> None:
+        """Subscribe, then publish what is retained and the results that may be lost."""
+        wanted = [each for extension in self._extensions for each in extension.subscriptions]
+        await self._refused_filters.subscribe(connection, [], wanted)
+        self._publisher.publish(self._topic, ONLINE, retain=True)
+        self._retained.publish_all()
+        await self._introduce(connection)
+        self._publisher.catch_up(await self._journal.unpublished(self._lost_at - REPEAT_S))
+        if self._group.has_intake:
+            self._orphans.set()  # those that were due without a connection
 
     async def _introduce(self, connection: Connection) -> None:
         """Publish the retained messages of the cluster, if this bridge has the intake."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from bridge.aio import wait_set
+from bridge.aio import first, wait_set
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import (
     SESSION_TAKEN_OVER,
@@ -77,10 +77,6 @@ class Reconnect:
         """True if `close` was called."""
         return self._closing.is_set()
 
-    async def closing(self) -> None:
-        """Wait until `close` is called."""
-        await self._closing.wait()
-
     @asynccontextmanager
     async def closable(self, connection: Connection) -> AsyncIterator[None]:
         """Disconnect if `close` is called while the block runs; its messages end then.
@@ -118,18 +114,30 @@ class Reconnect:
     def _note_another(self, loss: ConnectionLost | None, *, was_good: bool) -> None:
         """Log that another program seems to use our client id: only the newest is kept."""
         told = loss is not None and loss.code == SESSION_TAKEN_OVER
-        short = loss is not None and self._is_connected and not was_good
+        # A broker that gives a reason, such as a packet that is too large, means that one.
+        unexplained = loss is not None and loss.code is None
+        short = unexplained and self._is_connected and not was_good
         self._thrown_out = self._thrown_out + 1 if short else 0
         if told or self._thrown_out == _THROWN_OUT:
             log.error("%s", _ANOTHER)
 
+    async def _closed_before_connected(self) -> None:
+        """Return when `close` is called while no broker has accepted us: there is nothing to end.
+
+        Once one has, `closable` ends the connection, after what was published.
+        """
+        await self._closing.wait()
+        if self._is_connected:
+            await asyncio.Event().wait()
+
     async def _once(self) -> ConnectionLost | None:
         loss: ConnectionLost | None = None
         try:
-            await self._use()
+            await first(self._use(), self._closed_before_connected())
         except* ConnectionLost as group:
             loss = _first(group)
-            log.warning("%s", loss)
+            if not self.closed:  # else it was we who ended it
+                log.warning("%s", loss)
         except* ConnectionRefused as group:
             error = _first(group)
             if error.bad_credentials and not self._was_connected:

@@ -28,7 +28,6 @@ from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
-from bridge.aio import first
 from bridge.contract.topics import Topics
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
@@ -136,15 +135,13 @@ class Subscriber:
 
     async def _use(self) -> None:
         if self._group is not None:
-            await first(self._group.granted(), self._reconnect.closing())
-            if self._reconnect.closed:
-                return
+            await self._group.granted()
         async with self._connection() as connection:
             self._reconnect.connected()
             # Whoever takes the requests by now would be cut off by us: they come back, we do not.
             if self._group is None or await self._group.confirm():
-                await self._begin(connection)
                 async with self._reconnect.closable(connection):
+                    await self._begin(connection)
                     await self._take_messages(connection)
 
     def _lost(self, loss: ConnectionLost | None) -> None:

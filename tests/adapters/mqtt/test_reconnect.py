@@ -138,6 +138,21 @@ async def test_closing_disconnects_and_ends_the_messages() -> None:
     assert log == ["connected", "disconnected", "left", None]
 
 
+async def test_closing_ends_an_attempt_that_no_broker_answers() -> None:
+    log: list[Any] = []
+
+    async def use() -> None:
+        await asyncio.Event().wait()
+
+    reconnect = Reconnect(use, log.append)
+    running = asyncio.create_task(reconnect.run())
+    await asyncio.sleep(0)
+    reconnect.close()
+    async with asyncio.timeout(PATIENCE_S):
+        await running
+    assert log == [None]
+
+
 async def test_a_loss_within_the_block_is_a_loss() -> None:
     log: list[Any] = []
     connection = FakeConnection(log)
@@ -171,8 +186,8 @@ async def test_a_second_bridge_under_the_same_client_id_is_reported(
 async def test_it_is_reported_too_where_the_broker_only_hangs_up_again_and_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lost = ConnectionLost("it hung up")
-    for connects, told in ((True, 1), (False, 0)):
+    hung_up, too_large = ConnectionLost("it hung up"), ConnectionLost("packet too large", 0x95)
+    for lost, connects, told in ((hung_up, True, 1), (hung_up, False, 0), (too_large, True, 0)):
         caplog.clear()
         attempts = Attempts(lost, lost, lost, lost, None, connects=connects)
         await attempts.reconnect.run()
