@@ -36,6 +36,8 @@ _NAMED = {
 }
 # A number with so many digits is not shown by its powers of ten.
 _LARGE = 1e6
+# The exit status after Ctrl-C.
+INTERRUPTED = 130
 # A command's first sentence is shown whole.
 _SHORT = 200
 _LAST_PORT = 65_535
@@ -208,6 +210,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what the machine refuses it is a line, not a traceback.
 
+        Ctrl-C ends it with a status of its own, also while it is loaded or asks a question.
         So is what standard output has no letters for, such as a path that is not UTF-8: it is
         escaped, as on standard error.
         """
@@ -215,6 +218,13 @@ class Commands(click.Group):
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(INTERRUPTED) from None
+        except click.Abort as error:  # of a prompt, for two reasons
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise SystemExit(INTERRUPTED) from None
+            text = "standard input ended before all questions were answered"
+            raise click.ClickException(text) from None
         except BrokenPipeError:
             raise  # the reader is gone: click ends quietly
         except OSError as error:

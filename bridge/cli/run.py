@@ -18,8 +18,9 @@ from msgspec import UNSET, Struct
 from bridge.cli import run_set, terminal
 from bridge.cli.destination import STANDARD_OUTPUT, destination_of, format_of
 from bridge.cli.find import answering, client_of, job_id_of, need_bridge
+from bridge.cli.options import INTERRUPTED
 from bridge.cli.progress import follow
-from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
+from bridge.cli.shared import FAILED, WRONG_USAGE, explain, stop
 from bridge.cli.words import waiting
 from bridge.client import Client, Job, JobOutput, Set
 from bridge.config import Config

@@ -15,8 +15,9 @@ import click
 
 from bridge.atomicfile import write_file
 from bridge.cli.destination import STANDARD_OUTPUT, check_folder, extension_of
+from bridge.cli.options import INTERRUPTED
 from bridge.cli.progress import SetProgress
-from bridge.cli.shared import FAILED, INTERRUPTED, WRONG_USAGE, explain, stop
+from bridge.cli.shared import FAILED, WRONG_USAGE, explain, stop
 from bridge.client import Job, JobOutput, Set
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import encode, or_none

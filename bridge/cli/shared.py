@@ -25,7 +25,6 @@ from bridge.mqtt import BadAddress, ConnectionRefused, MqttError
 FAILED = 1
 WRONG_USAGE = 2
 NO_BROKER = 3
-INTERRUPTED = 130
 
 # What a command that only handles keys needs to know.
 KEY_SETTINGS = ("websocket_keys", "data")
@@ -154,8 +153,6 @@ def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             status = runner.run(work)
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
     except BridgeError as error:
         stop(explain(error), FAILED)
     except msgspec.MsgspecError as error:

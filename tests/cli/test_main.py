@@ -7,12 +7,16 @@ import pkgutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from bridge.cli import commands
 from bridge.cli.main import main
+from bridge.cli.options import Commands
 
 
 def test_each_command_stands_in_one_section_of_the_help() -> None:
@@ -50,6 +54,37 @@ def test_only_the_command_that_is_run_is_loaded(words: list[str], modules: set[s
     inside = f"{commands.__name__}."
     loaded = [name for name in ran.stderr.decode().split() if name.startswith(inside)]
     assert {name.removeprefix(inside) for name in loaded} == modules
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "bridge.cli.options.import_module",
+        "bridge.cli.init.write_file",
+        "click.termui.visible_prompt_func",
+    ],
+)
+def test_ctrl_c_has_its_own_status_whatever_a_command_does(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **_named: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _prompt: "")
+    monkeypatch.setattr(moment, interrupt)
+    # Another group than the program's, which keeps the commands that were loaded.
+    group = Commands()
+    group.sections = main.sections
+    with pytest.raises(SystemExit) as ended:
+        group.main(["init", "--file", str(tmp_path / "comfy2mqtt.toml")])
+    assert ended.value.code == 130
+
+
+def test_questions_that_nobody_answers_end_a_command_with_a_sentence(tmp_path: Path) -> None:
+    words = ["init", "--file", str(tmp_path / "comfy2mqtt.toml")]
+    found = CliRunner().invoke(main, words, input="")
+    assert found.exit_code == 1
+    assert "standard input ended before all questions were answered" in found.output
 
 
 def test_a_mistyped_command_is_looked_for_among_all_though_none_is_loaded() -> None:
