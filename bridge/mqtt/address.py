@@ -37,6 +37,8 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 1883
     username: str | None = None
     password: str | None = None
+    password_file: Path | None = None
+    """Its first line is the password, read anew for each connection: it may be changed."""
     tls: bool = False
     path: str | None = None
     """Of a WebSocket, with a query if there is one: `/mqtt`. None: plain TCP, or TLS."""
@@ -98,6 +100,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
             port=_port(parts.netloc, _PORTS[scheme]),
             username=username,
             password=password,
+            password_file=password_file,
             tls=tls,
             path=path,
             ca=ca,
@@ -120,6 +123,13 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
+
+    def password_now(self) -> str | None:
+        """Return the password, of its file as it is now. Reads that: call it in a thread.
+
+        Raises BadAddress.
+        """
+        return self.password if self.password_file is None else _first_line(self.password_file)
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the TLS context, None without TLS. Reads files: call it in a thread.

@@ -255,12 +255,14 @@ class Connection:
     async def _open(self, version: Version) -> None:
         """Connect. Raises as `async with` does, and then leaves nothing open."""
         self.version = version
+        password = await asyncio.to_thread(self.address.password_now)
         stream = await open_stream(self.address, self._timeout_s)
         try:
             self._link = BrokerLink(
                 self._events(),
                 stream,
                 self.address,
+                password=password,
                 version=version,
                 client_id=self.client_id,
                 clean_start=self._clean_start,

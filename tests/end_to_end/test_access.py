@@ -12,7 +12,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
-from bridge.mqtt import Address, Connection, ConnectionRefused, Unreachable
+from bridge.mqtt import Address, BadAddress, Connection, ConnectionRefused, Unreachable
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
 from tests.support.certificate import make_certificate
@@ -146,6 +146,23 @@ async def test_on_the_network_it_speaks_tls_alone(tmp_path: Path) -> None:
         anonymous = Address.parse(f"mqtts://localhost:{broker.tls_port}", ca=certificate)
         with pytest.raises(ConnectionRefused):
             await Connection(anonymous).__aenter__()
+
+
+async def test_a_password_that_is_changed_in_its_file_is_that_of_the_next_connection(
+    confined: Confined, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("the former one\n")
+    url = confined.url.replace("//", "//alice@")
+    address = Address.parse(url, password_file=file)
+    with pytest.raises(ConnectionRefused):
+        await Connection(address).__aenter__()
+    file.write_text(confined.password["alice"] + "\n")
+    async with Connection(address) as connection:
+        assert connection.alive
+    file.unlink()
+    with pytest.raises(BadAddress, match="password file"):
+        await Connection(address).__aenter__()
 
 
 @pytest.mark.comfyui

@@ -113,7 +113,7 @@ class WebAdapter:
                 self._application(),
                 settings.host,
                 settings.port,
-                tls=settings.tls,
+                tls=None if settings.tls is None else settings.tls.context,
                 trusted=settings.proxies,
                 head_s=settings.head_s,
             )
@@ -131,7 +131,9 @@ class WebAdapter:
             tasks.create_task(self._broker.run())
             tasks.create_task(self._replay.follow())
             tasks.create_task(self._sockets.watch())
-            tasks.create_task(self._reread())
+            tasks.create_task(_reread("keys", self._keyring.refresh))
+            if settings.tls is not None:
+                tasks.create_task(_reread("certificate", settings.tls.refresh))
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[self._handlers.answer])
@@ -164,19 +166,21 @@ class WebAdapter:
                 "or trusted_proxies where a reverse proxy has the certificate"
             )
 
-    async def _reread(self) -> None:
-        """Read the keys again whenever their file changes; a broken file changes nothing."""
-        logged = ""
-        while True:
-            try:
-                if await asyncio.to_thread(self._keyring.refresh):
-                    log.info("reloaded the keys")
-                logged = ""
-            except KeyringError as error:
-                if str(error) != logged:
-                    log.warning("%s", error)
-                logged = str(error)
-            await asyncio.sleep(_REREAD_S)
+
+async def _reread(what: str, refresh: Callable[[], bool]) -> None:
+    """Read files again whenever they change, with `refresh`; broken ones change nothing."""
+    logged = ""
+    while True:
+        try:
+            if await asyncio.to_thread(refresh):
+                log.info("reloaded the %s", what)
+            logged = ""
+        except (KeyringError, OSError) as error:
+            problem = f"the {what} cannot be read again, nothing changes: {error}"
+            if problem != logged:
+                log.warning("%s", problem)
+            logged = problem
+        await asyncio.sleep(_REREAD_S)
 
 
 def _allow_files(wanted: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 
 from msgspec import Struct
 
+from bridge.adapters.web.certificate import Certificate
 from bridge.adapters.web.http_headers import Network
 from bridge.config import Config, ConfigError, host_and_port
 from bridge.mqtt import Address
@@ -24,7 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 0
-    tls: ssl.SSLContext | None = None
+    tls: Certificate | None = None
     origins: tuple[str, ...] = ()
     frame_ancestors: tuple[str, ...] = ()
     proxies: tuple[Network, ...] = ()
@@ -43,11 +43,10 @@ class Settings(Struct, frozen=True, kw_only=True):
 def settings_of(config: Config) -> Settings:
     """Return the server's settings. Raises ConfigError for certificates that are none."""
     host, port = host_and_port(config.websocket_listen or DEFAULT_LISTEN)
-    tls: ssl.SSLContext | None = None
+    tls: Certificate | None = None
     if config.websocket_cert is not None:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            tls.load_cert_chain(config.websocket_cert, config.websocket_cert_key)
+            tls = Certificate(config.websocket_cert, config.websocket_cert_key)
         except OSError as error:
             raise ConfigError(
                 f"{in_quotes(str(config.websocket_cert))}: expected a certificate with its key, "

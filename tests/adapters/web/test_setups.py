@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bridge.adapters.web import limits
+from bridge.adapters.web import adapter, limits
 from bridge.adapters.web.adapter import WebAdapter
+from bridge.adapters.web.certificate import Certificate
 from bridge.adapters.web.settings import settings_of
 from bridge.config import Config, ConfigError
 from bridge.contract import links
@@ -19,7 +20,9 @@ from bridge.service.public_urls import PublicUrls
 from tests.adapters.web.conftest import Serve, Standing
 from tests.adapters.web.test_processes import NOWHERE
 from tests.support.bridge import BridgeProcess
+from tests.support.certificate import make_certificate
 from tests.support.confined import Confined
+from tests.support.patience import PATIENCE_S
 from tests.support.visitor import Visitor
 
 
@@ -104,6 +107,38 @@ async def test_with_a_certificate_it_speaks_tls(
         origin = f"https://127.0.0.1:{server.port}"
         async with secure.visitor(ssl=client, origin=origin) as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
+
+
+async def test_a_certificate_that_is_replaced_is_that_of_the_next_connections(
+    serve_alone: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "_REREAD_S", 0.01)
+    cert, key = (tmp_path / name for name in ("certificate.pem", "key.pem"))
+    make_certificate(tmp_path)
+    tls = Certificate(cert, key)
+    async with serve_alone(tls=tls) as server:
+        former = await presented_at(server.port)
+        (tmp_path / "new").mkdir()
+        make_certificate(tmp_path / "new")
+        (tmp_path / "new/certificate.pem").rename(cert)
+        with pytest.raises(OSError, match="KEY_VALUES_MISMATCH"):
+            tls.refresh()
+        assert await presented_at(server.port) == former
+        (tmp_path / "new/key.pem").rename(key)
+        async with asyncio.timeout(PATIENCE_S):
+            while (presented := await presented_at(server.port)) == former:
+                pass
+        assert presented == ssl.PEM_cert_to_DER_cert(cert.read_text())
+
+
+async def presented_at(port: int) -> bytes:
+    """Return the certificate that a server presents."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=anybody)
+    found: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return found
 
 
 def test_a_certificate_that_is_none_stops_the_start(tmp_path: Path) -> None:

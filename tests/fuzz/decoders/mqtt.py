@@ -95,6 +95,7 @@ async def _answered(first_byte: int, body: bytes) -> None:
         events,
         Stream(ours),
         Address(host="broker.example"),
+        password=None,
         version="5",
         client_id="fuzz",
         clean_start=True,
