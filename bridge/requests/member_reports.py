@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from bridge.aio import wait_set
@@ -33,7 +33,6 @@ from bridge.requests.group_answer import (
     reply_of,
     report_of,
 )
-from bridge.requests.operator import Operator
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +52,19 @@ class MemberReports:
     def __init__(
         self,
         member: str,
-        operator: Operator,
+        carry_out: Callable[[str, bytes, bytes | None], Awaitable[Answer]],
         commands: PassedCommands,
         *,
         owner: Callable[[str], str | None],
         gpu_owner: Callable[[str], str | None],
     ) -> None:
-        """`operator` carries out what is for this bridge, which is called `member`.
+        """`carry_out` does what is for this bridge, which is called `member`.
 
-        The others are as in `carried_out_by`.
+        It is called with verb, payload and correlation data, as `handle`. The others are as in
+        `carried_out_by`.
         """
         self._member = member
-        self._operator = operator
+        self._handle = carry_out
         self._commands = commands
         self._owner = owner
         self._gpu_owner = gpu_owner
@@ -89,7 +89,7 @@ class MemberReports:
         """Pass a command on to the bridges that it is for; returns its one answer."""
         executor = self._executor(verb, payload)
         if executor is Executor.THIS:
-            return await self._operator.handle(verb, payload, correlation)
+            return await self._handle(verb, payload, correlation)
         transaction = transaction_of(payload, correlation)
         try:
             if isinstance(executor, str):
@@ -117,7 +117,7 @@ class MemberReports:
     async def _by_all(self, verb: str, payload: bytes, correlation: bytes | None) -> Report:
         entry = await self._commands.pass_on(verb, payload)
         passed_at = time.monotonic()
-        own = reply_of(await self._operator.handle(verb, payload, correlation))
+        own = reply_of(await self._handle(verb, payload, correlation))
         others = await self._replies(entry, verb, passed_at)
         return group_report(self._member, {self._member: own, **others})
 
@@ -168,7 +168,7 @@ class MemberReports:
                 self._begun = set(commands)
 
     async def _carry_out(self, name: str, command: PassedCommand) -> None:
-        answer = await self._operator.handle(command.verb, command.payload, None)
+        answer = await self._handle(command.verb, command.payload, None)
         try:
             await self._commands.report(name, self._member, report_of(reply_of(answer)))
         except DatabaseError as error:

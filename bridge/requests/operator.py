@@ -103,6 +103,12 @@ class Updating(Protocol):
         ...
 
 
+async def refuse(verb: str, payload: bytes, correlation: bytes | None) -> Answer:
+    """Refuse a command, as a bridge of a group does that accepts none."""
+    error = Forbidden(f"this bridge does not accept {verb}", setting="operator_verbs")
+    return Answer(error=error, transaction=requests.transaction_of(payload, correlation))
+
+
 class Operator:
     """Executes commands. `reload` reads the workflows again, `health` returns the state of all.
 

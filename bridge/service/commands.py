@@ -15,7 +15,7 @@ from bridge.hooks.driver import Hooks
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import Journal
 from bridge.requests.member_reports import MemberReports
-from bridge.requests.operator import Operator
+from bridge.requests.operator import Operator, refuse
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.descriptions import Descriptions
 from bridge.service.group import GroupParts
@@ -25,7 +25,7 @@ class CommandParts:
     """Receives an operator's commands by `extensions`; there are none if they are not allowed.
 
     In a group the bridge that takes requests receives them, and `reports` has the others carry out
-    what is for them.
+    what is for them, or refuse it.
     """
 
     def __init__(
@@ -51,8 +51,6 @@ class CommandParts:
         self._retained = retained
         self.extensions: list[AdminCommands] = []
         self.reports: MemberReports | None = None
-        if not config.operator_verbs:
-            return
         operator = Operator(
             instances=instances,
             dispatcher=dispatcher,
@@ -64,11 +62,11 @@ class CommandParts:
             updates=updates,
             is_away=self._is_elsewhere,
         )
-        handle = operator.handle
+        handle = operator.handle if config.operator_verbs else refuse
         if group.group is not None:
             reports = MemberReports(
                 config.member_name,
-                operator,
+                handle,
                 journal.commands,
                 owner=self._owner,
                 gpu_owner=self._gpu_owner,
@@ -79,7 +77,8 @@ class CommandParts:
             )
             handle = reports.handle
             self.reports = reports
-        self.extensions.append(AdminCommands(topics, handle, publisher, group.held))
+        if config.operator_verbs:
+            self.extensions.append(AdminCommands(topics, handle, publisher, group.held))
 
     def _owner(self, comfyui: str) -> str | None:
         """Return the other bridge that lives and has a ComfyUI; None if there is none."""

@@ -101,6 +101,18 @@ async def test_each_command_reaches_the_bridges_that_it_is_for_and_is_answered_o
     commands.assert_one_answer_each()
 
 
+async def test_a_bridge_that_accepts_no_commands_says_so(start: Start, watcher: Peer) -> None:
+    await start("a")
+    await start("b", operator_verbs="false")
+    commands = Commands(watcher)
+    done = await commands.done("log_level", "info")
+    refused = await commands.refused("comfyui/free", "b-default")
+    for error in (done["failed"]["b"], refused):
+        assert error["code"] == "forbidden"
+        assert error["details"]["setting"] == "operator_verbs"
+    assert done["level"] == "info"
+
+
 @pytest.mark.timeout(300)
 async def test_a_command_is_answered_though_a_bridge_dies_while_its_report_is_due(
     start: Start, watcher: Peer, journal: str

@@ -49,7 +49,7 @@ async def looks(commands: Commands) -> list[bool]:
     """Return for each look whether the bridges were notified once more."""
     reports = MemberReports(
         "a",
-        cast("Any", Operator()),
+        Operator().handle,
         cast("Any", commands),
         owner=lambda _: None,
         gpu_owner=lambda _: None,

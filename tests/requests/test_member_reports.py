@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -52,7 +52,7 @@ class Bridge(Member):
         self.operator = Operator()
         self.reports = MemberReports(
             name,
-            cast("Any", self.operator),
+            self.operator.handle,
             self.journal.commands,
             owner={"b-one": "b"}.get,
             gpu_owner=lambda _: None,
