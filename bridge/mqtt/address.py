@@ -38,7 +38,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     username: str | None = None
     password: str | None = None
     password_file: Path | None = None
-    """Its first line is the password, read anew for each connection: it may be changed."""
+    """Its first line is the password, read again for each connection: it may be changed."""
     tls: bool = False
     path: str | None = None
     """Of a WebSocket, with a query if there is one: `/mqtt`. None: plain TCP, or TLS."""
