@@ -33,7 +33,7 @@ FILES: tuple[Mutant, ...] = (
     Mutant(
         name="looked-at-after-the-install",
         file="bridge/service/app.py",
-        old="    await asyncio.to_thread(check_start, config)\n",
+        old="    await first(asyncio.to_thread(check_start, config), stopping.wait())\n",
         new="",
         guarantee="wrong tables, addresses and ports are found before a ComfyUI is installed",
         tests=("tests/service/test_checks.py",),
