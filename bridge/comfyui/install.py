@@ -205,6 +205,11 @@ class _Building(Building):
             f"installing ComfyUI {VERSION} with {self.torch.torch} into {self.place}: "
             f"about {self.torch.installed_gb} GB on disk, 2 to 10 minutes, once"
         )
+        for other in sorted(self.place.parent.glob("comfyui-*/install.json")):
+            if other.parent != self.place:
+                self.report(
+                    f"of an earlier version, no longer used, may be deleted: {other.parent}"
+                )
         self.make_room(self.torch.peak_gb, self.torch.installed_gb, "XDG_CACHE_HOME")
 
     async def _unpack_comfyui(self) -> None:

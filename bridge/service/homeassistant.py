@@ -70,7 +70,7 @@ class HomeAssistantParts:
             ),
             topics=topics,
             tree=tree,
-            inputs=Inputs(journal.kept),
+            inputs=Inputs(journal.kept, config.folder / "homeassistant" / "inputs.json"),
             images=retained_images(
                 config.folder / "homeassistant",
                 journal.kept if config.journal else None,

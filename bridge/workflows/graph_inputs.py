@@ -140,13 +140,15 @@ def addressable_inputs(
 
 
 def aliases(graph: Graph, found: Mapping[str, Input]) -> dict[str, str]:
-    """Return the places by `<title>.<input>`, where one node has the title."""
+    """Return the places by `<title>.<input>`, where one node has the title, and by former names."""
     titles = Counter(node.title for node in graph.nodes.values())
     by_title: dict[str, str] = {}
     for place, spec in found.items():
         node = graph.nodes[spec.target.node]
         if node.title and titles[node.title] == 1:
             by_title[f"{node.title}.{spec.target.input}"] = place
+            if (former := naming.former_name(node)) is not None:
+                by_title.setdefault(former, place)
     return by_title
 
 

@@ -31,6 +31,7 @@ from bridge.workflows.sidecar import SidecarError
 from bridge.workflows.source import (
     NeedsObjectInfo,
     WorkflowSource,
+    ascii_name_of,
     drawing_of,
     graph_of,
     name_of,
@@ -149,6 +150,7 @@ class Library:
 
         Raises UnknownWorkflow, and ComfyUIUnavailable for one that waits for a ComfyUI.
         """
+        name = self._known_name(name)
         found = self._state.workflows.get(name)
         if found is not None and version in (None, found.version):
             return found
@@ -170,6 +172,17 @@ class Library:
             version=found.version,
             allowed=list(self._versions[name]),
         )
+
+    def _known_name(self, name: str) -> str:
+        """Return the name of a workflow, also by the name that its file would have without a hash.
+
+        That was its name in earlier versions; it is accepted where only one file has it.
+        """
+        sources = self._state.sources
+        if name in sources:
+            return name
+        known = [each for each, source in sources.items() if ascii_name_of(source.file) == name]
+        return known[0] if len(known) == 1 else name
 
     def inline(self, document: Mapping[str, Any]) -> Workflow:
         """Draw a workflow that a request brings, in either format. Raises InvalidInput."""

@@ -84,6 +84,7 @@ _LOADED = {
 }
 # What stands between words: letters and digits of every script make words.
 _NOT_IN_SLUG = re.compile(r"[\W_]+")
+_NOT_IN_ASCII_SLUG = re.compile(r"[^a-z0-9]+")
 _MAX_SLUG = 40
 
 
@@ -151,8 +152,8 @@ def plain_names(
 
 def _own_name(node: Node, target: NodeInput) -> str:
     """Return a name for a place without a role: its node's title where its own says nothing."""
-    short = _slug(last(target.input))
-    titled = _slug(unicodedata.normalize("NFC", node.title or ""))
+    short = _slug(last(target.input), _NOT_IN_SLUG)
+    titled = _slug(unicodedata.normalize("NFC", node.title or ""), _NOT_IN_SLUG)
     return (titled if short in _VAGUE else "") or short or "input"
 
 
@@ -229,15 +230,22 @@ def _titled(node: Node, declared: Declarations) -> tuple[NodeInput, PlainName] |
         return None
     found = declared.node_class(node.class_type)
     own = (node.class_type, *(() if found is None else (found.display_name,)))
-    slug = _slug(unicodedata.normalize("NFC", node.title))
+    slug = _slug(unicodedata.normalize("NFC", node.title), _NOT_IN_SLUG)
     slot = _value_of(node)
     if node.title in own or not slug or slot is None:
         return None
     return NodeInput(node.id, slot), PlainName(slug, 2)
 
 
-def _slug(title: str) -> str:
-    return _NOT_IN_SLUG.sub("_", title.lower()).strip("_")[:_MAX_SLUG].strip("_")
+def former_name(node: Node) -> str | None:
+    """Return the name of a titled primitive node in earlier versions, if it is another now."""
+    if node.title is None or node.title.isascii() or not is_primitive(node):
+        return None
+    return _slug(node.title, _NOT_IN_ASCII_SLUG) or None
+
+
+def _slug(title: str, between: re.Pattern[str]) -> str:
+    return between.sub("_", title.lower()).strip("_")[:_MAX_SLUG].strip("_")
 
 
 def _value_of(node: Node) -> str | None:

@@ -159,10 +159,15 @@ def name_of(file: str) -> str:
     """
     stem = unicodedata.normalize("NFC", stem_of(file))
     if stem.isascii():
-        return _NOT_IN_NAME.sub("_", stem_of(file))[:_MAX_NAME] or "_"
+        return ascii_name_of(file)
     mark = sha256(stem.encode(errors="surrogatepass")).hexdigest()[:_HASH]
     plain = _NOT_IN_NAME.sub("_", stem).strip("_")[: _MAX_NAME - _HASH - 1] or "workflow"
     return f"{plain}-{mark}"
+
+
+def ascii_name_of(file: str) -> str:
+    """Return a file's name with `_` for what cannot stand in a topic: also another's name."""
+    return _NOT_IN_NAME.sub("_", stem_of(file))[:_MAX_NAME] or "_"
 
 
 def title_of(file: str) -> str:

@@ -311,6 +311,7 @@ def test_a_broker_that_is_away_is_reported_with_its_own_status(
 def test_options_that_do_not_go_together_are_refused(cli: Cli) -> None:
     assert cli("queue", "pause", "--of", "alice").exit_code == 2
     assert cli("comfyui", "stop", "--now").exit_code == 2
+    assert cli("comfyui", "--now", "stop").exit_code == 2
     assert cli("comfyui", "install", "--device", "abacus").exit_code == 2
 
 

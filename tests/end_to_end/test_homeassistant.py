@@ -136,6 +136,25 @@ async def test_without_the_setting_nothing_is_announced(
 
 
 @pytest.mark.broker
+async def test_what_an_earlier_version_kept_in_a_file_is_set(
+    detached: StartBridge, broker: Mosquitto
+) -> None:
+    bridge = await detached({"colour": graphs.colour()}, homeassistant="true")
+    await bridge.stop()
+    file = bridge.folder / "data" / "homeassistant" / "inputs.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"colour": {"colour": 7}}')
+    for _ in range(2):
+        await bridge.start(ready=False)
+        await bridge.ready("unreachable")
+        async with Peer(broker.url) as peer:
+            await peer.subscribe(f"{TREE}/#")
+            await peer.next(f"{TREE}/colour/input/colour", lambda m: m.payload == b"7")
+        assert [each.name for each in file.parent.glob("inputs*")] == ["inputs.json.in-journal"]
+        await bridge.stop()
+
+
+@pytest.mark.broker
 async def test_a_switch_shows_its_state_at_once_and_as_it_changes(
     detached: StartBridge, broker: Mosquitto
 ) -> None:

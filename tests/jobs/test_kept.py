@@ -18,7 +18,7 @@ async def test_what_is_kept_is_there_by_kind_and_name(journal: Journal, where: P
     await journal.kept.keep("a", {"one": b"1", "two": b"2"})
     await journal.kept.keep("b", {"one": b"3"})
     await journal.kept.keep("a", {"one": b"4"})
-    await journal.kept.keep("a", {"three": b"6"})
+    await journal.kept.keep("a", {"two": b"5", "three": b"6"}, new=True)
     await journal.kept.drop("a", "none")
     await journal.close()
     again = Journal(where)

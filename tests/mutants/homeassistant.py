@@ -252,6 +252,14 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         tests=("tests/adapters/homeassistant/test_job_updates.py",),
     ),
     Mutant(
+        name="an-old-file-overrides-what-was-set",
+        file="bridge/adapters/homeassistant/inputs.py",
+        old="await self._kept.keep(KIND, found, new=True)",
+        new="await self._kept.keep(KIND, found)",
+        guarantee="what was set in Home Assistant since an upgrade stays",
+        tests=("tests/adapters/homeassistant/test_inputs.py",),
+    ),
+    Mutant(
         name="others-comfyuis-are-not-described",
         file="bridge/workflows/library.py",
         old="if gone or not catalogue.knows(others):",

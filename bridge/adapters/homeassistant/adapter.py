@@ -126,7 +126,7 @@ class HomeAssistant(Extension):
 
     async def start(self) -> None:
         """Read what was set, and the jobs from before this process."""
-        await self._inputs.read()
+        await self._inputs.open()
         self.set_instances(self._bridge.instances)
         for job in await self._journal.unfinished() if self._alone else ():
             if job.key.client == CLIENT:

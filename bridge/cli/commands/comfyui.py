@@ -30,7 +30,19 @@ _ORDERS = {
 }
 
 
-@click.group(cls=Commands)
+class _VerbAnywhere(Commands):
+    """A group whose options may also stand before its command, as they once could."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move the command to the front."""
+        verb = next((each for each in args if each in self.commands), None)
+        if verb is not None:
+            at = args.index(verb)
+            args = [verb, *args[:at], *args[at + 1 :]]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_VerbAnywhere)
 def comfyui() -> None:
     """Start, stop, free or yield a running bridge's ComfyUI; install or upgrade its own one."""
 

@@ -42,12 +42,13 @@ class Kept:
 
         return await self._database.run(work, touched.NOTHING)
 
-    async def keep(self, kind: str, values: Mapping[str, bytes]) -> None:
-        """Keep values under their names."""
+    async def keep(self, kind: str, values: Mapping[str, bytes], *, new: bool = False) -> None:
+        """Keep values under their names; with `new` only those of which there is none yet."""
+        query = queries.KEEP_IF_NEW if new else queries.KEEP
 
         def work(db: Transaction) -> None:
             for name, value in values.items():
-                db.execute(queries.KEEP, (kind, name, value))
+                db.execute(query, (kind, name, value))
 
         await self._database.run(work, touched.kept(kind))
 

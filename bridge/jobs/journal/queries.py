@@ -514,4 +514,6 @@ KEPT_VALUE = "SELECT value FROM kept WHERE kind = ? AND name = ?"
 KEEP = """
     INSERT INTO kept (kind, name, value) VALUES (?, ?, ?)
     ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value"""
+KEEP_IF_NEW = """
+    INSERT INTO kept (kind, name, value) VALUES (?, ?, ?) ON CONFLICT (kind, name) DO NOTHING"""
 DROP_KEPT = "DELETE FROM kept WHERE kind = ? AND name = ?"

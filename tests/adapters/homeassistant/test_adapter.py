@@ -118,7 +118,7 @@ class Setup:
             AnnouncedBridge("comfy2mqtt", "1.0", ("main",)),
             topics=topics,
             tree=tree,
-            inputs=Inputs(cast("Any", self.kept)),
+            inputs=Inputs(cast("Any", self.kept), folder / "inputs.json"),
             images=RetainedImages(
                 folder, cast("Any", self.broker), lambda name: tree.state(name, "image")
             ),

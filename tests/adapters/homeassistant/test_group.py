@@ -39,7 +39,7 @@ class Bridge:
             AnnouncedBridge("comfy2mqtt", "1.0", ("a-main",)),
             topics=topics,
             tree=tree,
-            inputs=Inputs(journal.kept),
+            inputs=Inputs(journal.kept, Path("none")),
             images=SharedImages(
                 journal.kept, "image", cast("Any", broker), lambda name: tree.state(name, "image")
             ),
