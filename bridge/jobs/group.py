@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 # How many heartbeats there are in the time of a lease.
 BEATS = 4
+# How many leases a bridge that released the intake leaves it to others.
+DECLINED_LEASES = 2
 # Notices may be missed; then all is compared, at the latest after this.
 COMPARE_S = 10.0
 _AT_ONCE = 200
@@ -77,6 +79,8 @@ class Group:
         self._dead: list[DeadMember] = []
         self._intake = asyncio.Event()
         self._staying = True
+        # Until then others are to take the requests, by the steady clock.
+        self._declines_until = 0.0
         self._beat_now = asyncio.Event()
         self._changed: set[Key] = set()
         self._compare = True
@@ -155,6 +159,15 @@ class Group:
             log.warning("%s", error)
             return False
 
+    async def release_intake(self) -> None:
+        """Let another member take the requests; this one may again after two leases.
+
+        Raises DatabaseError, LeaseLost.
+        """
+        self._declines_until = time.monotonic() + DECLINED_LEASES * self.lease_s
+        self._intake.clear()
+        await self._journal.hand_over()
+
     async def leave(self) -> None:
         """Stop being a member: others may use our name, and take the jobs that we did not end."""
         if self._joining:
@@ -178,9 +191,10 @@ class Group:
         while True:
             self._beat_now.clear()
             began, session = time.monotonic(), self._presence.session
-            dead, self._dead = self._dead if self._staying else [], []
+            staying = self._staying and began >= self._declines_until
+            dead, self._dead = self._dead if staying else [], []
             try:
-                beat = await self._journal.beat(self.lease_s, staying=self._staying, dead=dead)
+                beat = await self._journal.beat(self.lease_s, staying=staying, dead=dead)
             except DatabaseError as error:
                 log.warning("cannot renew the lease: %s", error)
             else:

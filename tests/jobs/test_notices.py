@@ -1,4 +1,4 @@
-"""Notices of a real PostgreSQL, as one session hears them."""
+"""Notices of a real PostgreSQL, as one session receives them."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from tests.simulation.figures import (
     position_errors,
     turns,
 )
-from tests.simulation.fleet import Fleet
+from tests.simulation.fleet import Claims, Fleet
 
 GPUS_EACH = 10
 PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
@@ -50,26 +50,37 @@ _FAIR_OVER_S = 60.0
 _FAIR_AT_S = range(100, 401, 20)
 
 
+# Claims that do not wait.
+_CLAIMS_AT = (20, 100, 400, 600)
+_CLAIMS: Mapping[Claims, str] = {
+    "wait": "for its client's lock",
+    "try": "not: the next transaction tries again",
+    "skip": "not, and locks the job's row alone",
+}
+
+
 class Grown(Struct, frozen=True):
     """One journal with so many bridges."""
 
     bridges: int
+    claims: Claims
     asked_per_s: float
     ended_per_s: float
     answer_ms: Spread
     start_s: Spread
     claims_lost: float
+    claims_again: float
     server: float
     server_ms: float
     alone: float
     beat_s: float
 
 
-def grow(bridges: int) -> Grown:
+def grow(bridges: int, claims: Claims = "wait") -> Grown:
     """Have a journal's bridges work at a load that their ComfyUIs can carry."""
     # Of many bridges a short time has as many jobs.
     seconds = 120.0 if bridges <= 50 else 60.0 if bridges <= 400 else 30.0
-    fleet = Fleet(bridges, GPUS_EACH, costs=Costs(), knows_runs=True)
+    fleet = Fleet(bridges, GPUS_EACH, costs=Costs(), claims=claims)
     asked = LOAD * bridges * GPUS_EACH * JOBS_A_SECOND
     ask_at_random(fleet, _CLIENTS, asked, seconds)
     fleet.run(seconds)
@@ -78,11 +89,13 @@ def grow(bridges: int) -> Grown:
     jobs = len(fleet.records)
     return Grown(
         bridges=bridges,
+        claims=claims,
         asked_per_s=asked,
         ended_per_s=fleet.started / seconds,
         answer_ms=Spread.of([1000 * (each.accepted - each.asked) for each in half]),
         start_s=Spread.of(started),
         claims_lost=fleet.claims_lost / jobs,
+        claims_again=fleet.claims_again / jobs,
         server=fleet.database.used_s / seconds / fleet.database.costs.cores,
         server_ms=1000 * fleet.database.used_s / jobs,
         alone=fleet.database.alone_s / seconds,
@@ -171,6 +184,29 @@ def _growth(found: Sequence[Grown]) -> str:
         f"{each.answer_ms.median:.1f} | {each.start_s.median:.2f}, {each.start_s.high:.1f} | "
         f"{each.claims_lost:.2f} | {each.server:.1%} | {each.server_ms:.1f} | {each.alone:.1%} | "
         f"{each.beat_s:.1f} |"
+        for each in found
+    ]
+    return "\n".join(rows)
+
+
+def _claimed(found: Sequence[Grown]) -> str:
+    heads = (
+        "bridges",
+        "a claim waits",
+        "jobs a second asked for",
+        "started",
+        "request to answer, ms",
+        "request to start, s: median, a tenth above",
+        "claims lost, a job",
+        "tried again",
+        "ms of the server's a job",
+    )
+    rows = [f"| {' | '.join(heads)} |", f"|---:|---|{'---:|' * (len(heads) - 2)}"]
+    rows += [
+        f"| {each.bridges} | {_CLAIMS[each.claims]} | {each.asked_per_s:.1f} | "
+        f"{each.ended_per_s:.1f} | {each.answer_ms.median:.1f} | "
+        f"{each.start_s.median:.2f}, {each.start_s.high:.1f} | {each.claims_lost:.2f} | "
+        f"{each.claims_again:.2f} | {each.server_ms:.1f} |"
         for each in found
     ]
     return "\n".join(rows)
@@ -266,7 +302,7 @@ def _etas(found: Sequence[Lived]) -> str:
 
 
 @click.command()
-@click.argument("scenarios", nargs=-1, type=click.Choice(["growth", "fleet"]))
+@click.argument("scenarios", nargs=-1, type=click.Choice(["growth", "claims", "fleet"]))
 @click.option("--write", is_flag=True, help="Into docs/scale.md and docs/images.")
 @click.option("--processes", default=2, show_default=True)
 def main(scenarios: Sequence[str], *, write: bool, processes: int) -> None:
@@ -275,6 +311,10 @@ def main(scenarios: Sequence[str], *, write: bool, processes: int) -> None:
         if not scenarios or "growth" in scenarios:
             grown = [*pool.map(grow, reversed(BRIDGES))][::-1]  # what takes longest first
             _show("growth", _growth(grown), {"growth": _grown(grown)}, write=write)
+        if not scenarios or "claims" in scenarios:
+            tries = [(bridges, claims) for bridges in reversed(_CLAIMS_AT) for claims in _CLAIMS]
+            tried = pool.map(grow, *zip(*tries, strict=True))
+            _show("claims", _claimed(sorted(tried, key=lambda each: each.bridges)), {}, write=write)
         if not scenarios or "fleet" in scenarios:
             tasks = enumerate(clients_of(JOURNALS, ALL_CLIENTS))
             lived = list(pool.map(live, tasks))

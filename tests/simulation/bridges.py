@@ -1,8 +1,9 @@
 """Shows what more bridges spend, and on what: `python -m tests.simulation.bridges`.
 
 The trivial jobs of the bench (`tests.bench.measurements.group`): sixteen clients, one ComfyUI, one
-PostgreSQL. Three bridges are measured as they are, and with a part of what they do taken away
-(`tests.simulation.lesser_member`); one bridge also with as many clients as each of three has.
+PostgreSQL. Bridges as they are, and without a part of what they do (`lesser_member`), take turns
+of half a second with one bridge that stays: on a virtual machine the processor time of the same
+work changes by a third within minutes. Each side has a broker, database and ComfyUI of its own.
 Statements are counted by `pg_stat_statements`, which PostgreSQL's package has.
 """
 
@@ -15,9 +16,10 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 import psycopg
@@ -35,12 +37,11 @@ from tests.support.bridge import BridgeProcess
 from tests.support.comfyui import Server, supervised
 from tests.support.postgresql import PostgreSQL, running_postgresql
 
-ROUNDS, WARM_UP, JOBS = 3, 3, 30
+ROUNDS, TURNS, JOBS, WARM_UP = 2, 10, 5, 5
 # What a start leaves to be done, such as reading what the others' ComfyUIs have.
 SETTLES_S = 2.0
 _TIMEOUT_S = 180.0
 _COUNTED = ("-c", "shared_preload_libraries=pg_stat_statements", "-c", "max_connections=100")
-
 
 # Uses the processor about as much as one of three bridges, in as short turns, and 2 MB of memory.
 _BUSY = """
@@ -66,132 +67,124 @@ class Kind(Struct, frozen=True):
 
 ONE = Kind("one bridge", bridges=1)
 KINDS = (
-    ONE,
-    Kind("one bridge, a third of the clients", bridges=1, clients=CLIENTS // 3),
-    Kind("one bridge, beside two programs that compute", bridges=1, beside=2),
+    Kind("one bridge again", bridges=1),
+    Kind("one, a third of the clients", bridges=1, clients=CLIENTS // 3),
+    Kind("one, beside two programs that compute", bridges=1, beside=2),
+    Kind("two", bridges=2),
     Kind("three"),
     Kind("three, two of which run no jobs", without=("jobs",)),
+    Kind("three, notices read by psycopg's `notifies`", without=("own reader",)),
     Kind("three, no results numbered again", without=("renumbering",)),
     Kind("three, no states of others' ComfyUIs", without=("states",)),
     Kind("three, each commit waits 3 ms for company", without=("lone commits",)),
     Kind("three, each with clients of its own", without=("others' clients",)),
-    Kind("three, and no notices but of a new job", without=("others' clients", "notices")),
     Kind(
-        "three, and none of all these but the company",
+        "three, and no notices but of a new job of another's client",
+        without=("others' clients", "notices"),
+    ),
+    Kind(
+        "three, and nothing numbered again, no states",
         without=("others' clients", "notices", "renumbering", "states"),
     ),
 )
 
-# How the statements that are counted begin, or what they contain.
+# How the statements that are counted begin. One read of a job is that of its acceptance.
 STATEMENTS = {
     "transactions": "COMMIT",
     "notices": "SELECT pg_notify",
-    "looks": "SELECT client, job_id, seq",
+    "reads of jobs": "SELECT client, job_id, seq",
     "claims": "UPDATE jobs SET owner =",
-    "renumbered": "UPDATE jobs SET first_n =",
+    "numbered again": "UPDATE jobs SET first_n =",
 }
+RATE, SPENT, IN_VAIN = "jobs a second", "bridges, ms", "claims in vain"
+
+# Of one turn, by name: what was spent for each job, in ms and counts.
+Turn = Mapping[str, float]
 
 
-class Spent(Struct):
-    """Everything spent since the start, in seconds and counts."""
+class Side(Struct, frozen=True):
+    """Bridges of a kind that run, with their clients' connection and the processes around them."""
 
-    loops_s: float
-    other_threads_s: float
-    server_s: float
-    broker_s: float
-    comfyui_s: float
-    switches: int
-    preempted: int
-    statements: dict[str, int]
-
-    def since(self, before: Spent, jobs: int) -> dict[str, float]:
-        """Return what was spent for each job since, in ms and counts."""
-        ms = 1000 / jobs
-        loops, others = self.loops_s - before.loops_s, self.other_threads_s - before.other_threads_s
-        return {
-            "bridges, ms": (loops + others) * ms,
-            "event loops": loops * ms,
-            "their other threads": others * ms,
-            "PostgreSQL": (self.server_s - before.server_s) * ms,
-            "broker": (self.broker_s - before.broker_s) * ms,
-            "ComfyUI": (self.comfyui_s - before.comfyui_s) * ms,
-            "waits": (self.switches - before.switches) / jobs,
-            "preempted": (self.preempted - before.preempted) / jobs,
-            **{
-                name: (count - before.statements[name]) / jobs
-                for name, count in self.statements.items()
-            },
-        }
-
-
-class Watched(Struct, frozen=True):
-    """The processes of one measurement, and its database's address."""
-
+    kind: Kind
+    stand: Stand
+    subscriber: Subscriber
     bridges: Sequence[BridgeProcess]
     server: PostgreSQL
+    # Stays: of a session that ends meanwhile the processor time could not be read.
+    counting: psycopg.Connection[Any]
     broker: int
-    comfyui: int
 
-    def look(self) -> Spent:
-        threads = [
-            task for each in self.bridges for task in Path(f"/proc/{each.pid}/task").iterdir()
-        ]
-        loops = sum(processor_s(each.pid, thread=each.pid) for each in self.bridges)
-        return Spent(
-            loops_s=loops,
-            other_threads_s=sum(processor_s(each.pid) for each in self.bridges) - loops,
-            server_s=server_s(self.server),
-            broker_s=processor_s(self.broker),
-            comfyui_s=processor_s(self.comfyui),
-            switches=sum(_switches(task, "voluntary_ctxt_switches") for task in threads),
-            preempted=sum(_switches(task, "nonvoluntary_ctxt_switches") for task in threads),
-            statements=_statements(self.server),
-        )
+    async def crowd(self, jobs: int) -> None:
+        """Have each client run so many jobs, one after another."""
+
+        async def client(name: str) -> None:
+            for _ in range(jobs):
+                inputs = {COLOUR: self.stand.colour()}
+                await self.subscriber.run("trivial", inputs, client=name)
+
+        await asyncio.gather(*(client(f"client-{number}") for number in range(self.kind.clients)))
+
+    async def turn(self) -> Turn:
+        """Measure some jobs."""
+        self.stand.empty_output()
+        jobs = JOBS * self.kind.clients
+        async with _busy(self.kind.beside):
+            statements, before, began = (
+                _statements(self.counting),
+                self._used(),
+                time.perf_counter(),
+            )
+            await self.crowd(JOBS)
+            seconds, used = time.perf_counter() - began, self._used()
+        counts = _statements(self.counting)
+        spent = {name: used[name] - before[name] for name in used}
+        spent |= {name: counts[name] - statements[name] for name in counts}
+        return {RATE: jobs / seconds, **{name: each / jobs for name, each in spent.items()}}
+
+    def _used(self) -> Mapping[str, float]:
+        """Return milliseconds of processor time, and how often the bridges' threads stopped."""
+        found = defaultdict[str, float](float)
+        for bridge in self.bridges:
+            for thread in Path(f"/proc/{bridge.pid}/task").iterdir():
+                # Nanoseconds; the ticks of `stat` are too coarse for half a second.
+                ms = int((thread / "schedstat").read_text().split()[0]) / 1e6
+                found[SPENT] += ms
+                is_loop = int(thread.name) == bridge.pid
+                found["event loops" if is_loop else "their other threads"] += ms
+                for line in (thread / "status").read_text().splitlines():
+                    for name, begins in _SWITCHES.items():
+                        if line.startswith(begins):
+                            found[name] += int(line.split()[1])
+        found["PostgreSQL"] += 1000 * server_s(self.server)
+        found["broker"] += 1000 * processor_s(self.broker)
+        found["ComfyUI"] += 1000 * processor_s(self.stand.server.running.pid)
+        return found
 
 
-def _switches(task: Path, which: str) -> int:
-    lines = (task / "status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:"))
+_SWITCHES = {"waits": "voluntary_ctxt", "preempted": "nonvoluntary_ctxt"}
 
 
-def _statements(server: PostgreSQL) -> dict[str, int]:
-    with psycopg.connect(server.address("postgres")) as connection:
-        found = connection.execute("SELECT query, calls, rows FROM pg_stat_statements").fetchall()
-    counts = dict.fromkeys((*STATEMENTS, "in vain"), 0)
+def _statements(counting: psycopg.Connection[Any]) -> Mapping[str, int]:
+    found = counting.execute("SELECT query, calls, rows FROM pg_stat_statements").fetchall()
+    counts = dict.fromkeys((*STATEMENTS, IN_VAIN), 0)
     for query, calls, rows in found:
         for name, begins in STATEMENTS.items():
             if " ".join(query.split()).startswith(begins):
                 counts[name] += calls
-                counts["in vain"] += calls - rows if name == "claims" else 0
+                counts[IN_VAIN] += calls - rows if name == "claims" else 0
     return counts
 
 
-async def _measured(
-    stand: Stand, server: PostgreSQL, kind: Kind, jobs: int
-) -> list[dict[str, float]]:
-    """Run a kind; returns its figures right after the start, and later."""
-    found = []
-    async with (
-        _busy(kind.beside),
-        running_group(stand, server, kind.bridges, WORKFLOWS, kind=lesser(*kind.without)) as (
-            broker,
-            bridges,
-        ),
-        subscribed(broker.url) as subscriber,
-        asyncio.timeout(_TIMEOUT_S),
-    ):
-        watched = Watched(bridges, server, broker.pid or 0, stand.server.running.pid)
-        await _crowd(stand, subscriber, kind.clients, 1)
-        for each in (max(1, jobs // 4), jobs):
-            stand.empty_output()
-            before, began = watched.look(), time.perf_counter()
-            await _crowd(stand, subscriber, kind.clients, each)
-            rate = kind.clients * each / (time.perf_counter() - began)
-            spent = watched.look().since(before, kind.clients * each)
-            found.append({"jobs a second": rate, **spent})
+@asynccontextmanager
+async def _running(stand: Stand, server: PostgreSQL, kind: Kind) -> AsyncIterator[Side]:
+    group = running_group(stand, server, kind.bridges, WORKFLOWS, kind=lesser(*kind.without))
+    async with group as (broker, bridges), subscribed(broker.url) as subscriber:
+        assert broker.pid is not None
+        with psycopg.connect(server.address("postgres"), autocommit=True) as counting:
+            side = Side(kind, stand, subscriber, bridges, server, counting, broker.pid)
+            await side.crowd(WARM_UP)
             await asyncio.sleep(SETTLES_S)
-            await _crowd(stand, subscriber, kind.clients, WARM_UP)
-    return found
+            yield side
 
 
 @asynccontextmanager
@@ -208,75 +201,80 @@ async def _busy(count: int) -> AsyncIterator[None]:
             await each.wait()
 
 
-async def _crowd(stand: Stand, subscriber: Subscriber, clients: int, jobs: int) -> None:
-    async def client(name: str) -> None:
-        for _ in range(jobs):
-            await subscriber.run("trivial", {COLOUR: stand.colour()}, client=name)
-
-    await asyncio.gather(*(client(f"client-{number}") for number in range(clients)))
+# Of each kind its turns, each with the one of one bridge before it.
+Found = Mapping[str, Sequence[tuple[Turn, Turn]]]
 
 
-Figures = Mapping[str, Sequence[dict[str, float]]]
+async def _all(stands: tuple[Stand, Stand], server: PostgreSQL, rounds: int, turns: int) -> Found:
+    found = defaultdict[str, list[tuple[Turn, Turn]]](list)
+    async with _running(stands[0], server, ONE) as one:
+        for number in range(rounds):
+            for kind in KINDS:
+                async with _running(stands[1], server, kind) as other, asyncio.timeout(_TIMEOUT_S):
+                    for _ in range(turns):
+                        found[kind.name].append((await one.turn(), await other.turn()))
+                stands[0].tell(f"round {number + 1}: {_row(kind.name, found[kind.name])}")
+    return found
 
 
-async def _all(stand: Stand, server: PostgreSQL, rounds: int, jobs: int) -> tuple[Figures, Figures]:
-    early = defaultdict[str, list[dict[str, float]]](list)
-    later = defaultdict[str, list[dict[str, float]]](list)
-    for number in range(rounds):
-        for kind in KINDS:
-            for into, found in zip(
-                (early, later), await _measured(stand, server, kind, jobs), strict=True
-            ):
-                into[kind.name].append(found)
-            told = ", ".join(f"{name} {each:.2f}" for name, each in later[kind.name][-1].items())
-            stand.tell(f"round {number + 1}, {kind.name}: {told}")
-    return early, later
+def _row(name: str, turns: Sequence[tuple[Turn, Turn]]) -> str:
+    cells = [_ratios(turns, each) for each in (RATE, SPENT)]
+    cells += [_mean([turn[each] for _, turn in turns]) for each in turns[0][1]]
+    return f"| {name} | {' | '.join(cells)} |"
 
 
-def _table(found: Figures) -> str:
-    names = list(found[ONE.name][0])
-    heads = ("", names[0], "over one", "bridges, over one", *names[1:])
-    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
-    for kind, rounds in found.items():
-        cells = [
-            _median(rounds, names[0]),
-            *(_ratio(rounds, found[ONE.name], n) for n in names[:2]),
-        ]
-        cells += [_median(rounds, name) for name in names[1:]]
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+def _ratios(turns: Sequence[tuple[Turn, Turn]], name: str) -> str:
+    """Return the median over one bridge, with the quartiles."""
+    low, middle, high = statistics.quantiles([turn[name] / one[name] for one, turn in turns])
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _median(rounds: Sequence[dict[str, float]], name: str) -> str:
-    value = statistics.median(each[name] for each in rounds)
+def _mean(values: Sequence[float]) -> str:
+    value = statistics.fmean(values)
     return f"{value:.0f}" if value >= 20 else f"{value:.2f}"
 
 
-def _ratio(rounds: Sequence[dict[str, float]], ones: Sequence[dict[str, float]], name: str) -> str:
-    ratios = [each[name] / one[name] for each, one in zip(rounds, ones, strict=True)]
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+def _table(found: Found) -> str:
+    names = list(found[KINDS[0].name][0][1])
+    heads = ("", f"{RATE}, over one", f"{SPENT}, over one", *names)
+    ones = [(one, one) for turns in found.values() for one, _ in turns]
+    rows = [_row(ONE.name, ones), *(_row(name, turns) for name, turns in found.items())]
+    return "\n".join([f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}", *rows])
+
+
+@contextmanager
+def _comfyui(folder: Path) -> Iterator[Server]:
+    server = Server(supervised(), folder)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
 
 
 @click.command()
 @click.option("--rounds", default=ROUNDS, show_default=True)
-@click.option("--jobs", default=JOBS, show_default=True, help="Of each client.")
-def main(rounds: int, jobs: int) -> None:
-    """Print two Markdown tables: right after the bridges' start, and later."""
+@click.option("--turns", default=TURNS, show_default=True, help="Of each kind in a round.")
+def main(rounds: int, turns: int) -> None:
+    """Print a Markdown table: medians and quartiles of the ratios, means of the rest."""
     click.echo(f"load {os.getloadavg()[0]:.1f} at the start")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="run-", dir=FOLDER) as name:
-        folder = Path(name)
-        comfyui = Server(supervised(), folder / "comfyui")
-        try:
-            comfyui.start()
-            with running_postgresql(FOLDER, durable=True, options=_COUNTED) as server:
-                server.execute("CREATE EXTENSION pg_stat_statements")
-                stand = Stand(folder, comfyui, rounds, lambda line: click.echo(line, err=True))
-                early, later = asyncio.run(_all(stand, server, rounds, jobs))
-        finally:
-            comfyui.stop()
-    click.echo(f"\nRight after the start:\n\n{_table(early)}\n\nLater:\n\n{_table(later)}\n")
-    click.echo(f"load {os.getloadavg()[0]:.1f} at the end")
+    with (
+        tempfile.TemporaryDirectory(prefix="run-", dir=FOLDER) as name,
+        _comfyui(Path(name) / "comfyui-one") as one,
+        _comfyui(Path(name) / "comfyui-other") as other,
+        running_postgresql(FOLDER, durable=True, options=_COUNTED) as server,
+    ):
+        server.execute("CREATE EXTENSION pg_stat_statements")
+        stands = [
+            Stand(folder, each, rounds, lambda line: click.echo(line, err=True))
+            for each in (one, other)
+            for folder in [Path(name) / f"stand-{each.folder.name}"]
+        ]
+        for stand in stands:
+            stand.folder.mkdir()
+        found = asyncio.run(_all((stands[0], stands[1]), server, rounds, turns))
+    click.echo(f"\n{_table(found)}\n\nload {os.getloadavg()[0]:.1f} at the end")
 
 
 if __name__ == "__main__":

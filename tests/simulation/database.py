@@ -44,17 +44,20 @@ class Database:
         self._busy_until = 0.0
         self._shared_until = 0.0
         self._alone_until = 0.0
-        self._clients: dict[str, float] = {}
+        self._locks: dict[str, float] = {}
 
-    def write(self, now: float, works: int, clients: Collection[str]) -> float:
-        """Run works of clients in one transaction; returns when its commit is on disk."""
+    def write(self, now: float, works: int, locks: Collection[str]) -> float:
+        """Run works in one transaction, under locks; returns when its commit is on disk."""
         costs = self.costs
-        begins = max(now, self._alone_until, *(self._clients.get(each, 0.0) for each in clients))
         work_s = costs.transaction_s + works * costs.work_s
-        ends = self._ends(now, begins, work_s, round_trips=1) + costs.sync_s
-        for each in clients:
-            self._clients[each] = ends
+        ends = self._ends(now, self.has_locks(now, locks), work_s, round_trips=1) + costs.sync_s
+        for each in locks:
+            self._locks[each] = ends
         return self._share(ends)
+
+    def has_locks(self, now: float, locks: Collection[str]) -> float:
+        """Return when a transaction that begins now has locks: those of clients, or of a job."""
+        return max(now, self._alone_until, *(self._locks.get(each, 0.0) for each in locks))
 
     def renew(self, now: float) -> float:
         """Renew a lease, beside others' transactions."""

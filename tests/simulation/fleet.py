@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import heapq
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Literal
 
 from msgspec import Struct
 
@@ -29,6 +30,10 @@ LEASE_S = 10.0
 REQUEST_S = 0.00065
 _MOST_WORKS = 256
 _READY = Availability(usable=True, state="ready")
+
+# A claim waits for its client's lock, as the bridges have it; or it tries that lock, and the next
+# transaction tries again; or it locks the job's row alone, and one that finds it locked is lost.
+Claims = Literal["wait", "try", "skip"]
 
 
 class Kind(Struct, frozen=True):
@@ -165,18 +170,46 @@ class Bridge:
 
     def _write(self) -> None:
         works, self.works = self.works[:_MOST_WORKS], self.works[_MOST_WORKS:]
-        clients = {record.job.key.client for _, record in works}
         self._writing = True
         fleet = self.fleet
-        fleet.at(fleet.database.write(fleet.now, len(works), clients), lambda: self._wrote(works))
+        locks, passed = self._locks(works)
+        ends = fleet.database.write(fleet.now, len(works), locks)
+        fleet.at(ends, lambda: self._wrote(works, passed))
 
-    def _wrote(self, works: Sequence[tuple[str, Record]]) -> None:
+    def _locks(self, works: Sequence[tuple[str, Record]]) -> tuple[set[str], set[Key]]:
+        """Return the locks of a transaction, and the jobs whose claims do not wait for theirs."""
+        fleet = self.fleet
+        waits = fleet.claims == "wait"
+        locks = {record.job.key.client for what, record in works if waits or what != "Claim"}
+        claimed = [record.job.key for what, record in works if what == "Claim" and not waits]
+        if not claimed:
+            return locks, set()
+        begins = fleet.database.has_locks(fleet.now, locks)
+        wanted = {
+            key: key.client if fleet.claims == "try" else f"{key.client}/{key.job_id}"
+            for key in claimed
+        }
+        passed = {
+            key
+            for key, lock in wanted.items()
+            if lock not in locks and fleet.database.has_locks(begins, [lock]) > begins
+        }
+        return locks | {lock for key, lock in wanted.items() if key not in passed}, passed
+
+    def _wrote(self, works: Sequence[tuple[str, Record]], passed: Collection[Key]) -> None:
         if self.dead:
             self.fleet.deliver_again(works)
             return
         self._writing = False
         for what, record in works:
-            self._committed(what, record)
+            if what != "Claim" or record.job.key not in passed:
+                self._committed(what, record)
+            elif self.fleet.claims == "try":
+                self.fleet.claims_again += 1
+                self.write(what, record)
+            else:
+                self.fleet.claims_lost += 1
+                self.handle(events.ClaimLost(record.job.key))
         if self.works and not self._writing:
             self._write()
 
@@ -304,12 +337,14 @@ class Fleet:
         kinds: Sequence[Kind] = KINDS,
         films_at: float = 1.0,
         knows_runs: bool = True,
+        claims: Claims = "wait",
     ) -> None:
         """`films_at` is the share of bridges that can run all kinds; the others lack the last."""
         self.now = 0.0
         self.chance = random.Random(seed)
         self.kinds = kinds
         self.knows_runs = knows_runs
+        self.claims = claims
         self.database = Database(costs)
         self.records: dict[Key, Record] = {}
         self.unowned: set[Key] = set()
@@ -318,6 +353,7 @@ class Fleet:
         self.on_ended: Callable[[Record], None] = lambda _: None
         self.lost: list[Record] = []
         self.claims_lost = 0
+        self.claims_again = 0
         self.longest_beat_s = 0.0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._events = 0

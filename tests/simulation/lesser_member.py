@@ -10,12 +10,13 @@ import queue
 import runpy
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bridge.adapters.mqtt.retained import Retained
 from bridge.jobs.core import events
-from bridge.jobs.database import database
+from bridge.jobs.database import Statements, Steps, database
+from bridge.jobs.database.notices import _Session
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Notice, publication
@@ -84,7 +85,11 @@ def _notices() -> None:
 def _renumbering() -> None:
     """Count each result as published before any other of its client."""
     note = publication.note_published
-    publication.note_published = lambda db, keys, life: note(db, keys, life * 0)
+
+    def as_one_alone(db: Statements, keys: Iterable[Key], life: str) -> Steps[list[Key]]:  # noqa: ARG001
+        return note(db, keys, "")
+
+    publication.note_published = as_one_alone
 
 
 def _lone_commits() -> None:
@@ -125,6 +130,17 @@ def _states() -> None:
     Retained.seen = lambda *_: None  # type: ignore[method-assign]
 
 
+def _own_reader() -> None:
+    """Read notices by psycopg's own way."""
+
+    async def received(self: _Session, for_s: float) -> AsyncIterator[str]:
+        self.close()
+        async for notice in self._connection.notifies(timeout=for_s):
+            yield notice.payload
+
+    _Session.received = received  # type: ignore[method-assign]
+
+
 def _jobs() -> None:
     """Start no job, unless the bridge is the first one."""
     if os.environ["COMFY2MQTT_MEMBER"] != "m0":
@@ -137,6 +153,7 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "renumbering": _renumbering,
     "lone commits": _lone_commits,
     "states": _states,
+    "own reader": _own_reader,
     "jobs": _jobs,
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct
@@ -27,6 +28,7 @@ from bridge.adapters.mqtt.incoming import (
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
+from bridge.adapters.mqtt.refused_intake import RefusedIntake
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
 from bridge.contract.topics import Topics
 from bridge.jobs.group import Group
@@ -108,6 +110,7 @@ class Subscriber:
         self._hashing: dict[str | None, asyncio.Task[None]] = {}
         self._pacer = Pacer(settings.max_publishes_per_s)
         self._refused_filters = RefusedFilters(topics, publisher)
+        self._refused = RefusedIntake(0.0 if group is None else group.lease_s)
         # A standby connects here when it takes over, which may be days after its start: what was
         # wrong then, its own connection has found.
         self._reconnect = Reconnect(self._use, self._lost, was_up=group is not None)
@@ -135,7 +138,9 @@ class Subscriber:
 
     async def _use(self) -> None:
         if self._group is not None:
+            await self._release_if_refused(self._group)
             await self._group.granted()
+            self._refused.tries(time.monotonic())
         async with self._connection() as connection:
             self._reconnect.connected()
             # Whoever takes the requests by now would be cut off by us: they come back, we do not.
@@ -143,6 +148,13 @@ class Subscriber:
                 async with self._reconnect.closable(connection):
                     await self._begin(connection)
                     await self._take_messages(connection)
+
+    async def _release_if_refused(self, group: Group) -> None:
+        """Let another bridge take the requests if the broker has not taken this one for long."""
+        now, others = time.monotonic(), bool(group.others)
+        if self._refused.gives_up(now, has_intake=group.has_intake, others=others):
+            log.warning("another bridge is to take the requests: this one cannot connect for them")
+            await group.release_intake()
 
     def _lost(self, loss: ConnectionLost | None) -> None:
         self._lost_at = self._journal.clock.now()
@@ -206,6 +218,7 @@ class Subscriber:
                 self._publisher.orphaned_result(*each)
         if not self._draining:
             self._retained.online()
+        self._refused.accepted()
         log.info("connected to %s", self._settings.address)
 
     async def _take_messages(self, connection: Connection) -> None:

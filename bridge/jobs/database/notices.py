@@ -59,7 +59,7 @@ async def notices(
                 backoff.reset()
                 yield None
                 while True:
-                    async for text in session.heard(every_s):
+                    async for text in session.received(every_s):
                         yield text
                     if not pooled:
                         await look(session.ask)
@@ -105,7 +105,7 @@ class _Session:
         self._watch()  # psycopg did so meanwhile
         return found
 
-    async def heard(self, for_s: float) -> AsyncIterator[str]:
+    async def received(self, for_s: float) -> AsyncIterator[str]:
         """Yield the notices that come within so many seconds. Raises psycopg.Error."""
         until = time.monotonic() + for_s
         while (left_s := until - time.monotonic()) > 0:

@@ -108,6 +108,8 @@ class Group:
     """A cluster in which this bridge takes requests when its test says so."""
 
     lease_s = 10.0
+    others = frozenset({"two"})
+    released = 0
 
     def __init__(self) -> None:
         self.leads = asyncio.Event()
@@ -115,6 +117,14 @@ class Group:
         self.lease = asyncio.Event()
         self.lease.set()
         self.waiting = 0
+
+    @property
+    def has_intake(self) -> bool:
+        return self.leads.is_set()
+
+    async def release_intake(self) -> None:
+        self.released += 1
+        self.leads.clear()
 
     async def granted(self) -> None:
         await self.leads.wait()
@@ -524,6 +534,26 @@ async def test_nothing_that_may_pass_ends_a_standby_when_it_is_to_take_requests(
     setup.failures = [ConnectionRefused(0x86), BadAddress("no CA file")]
     async with setup.running():
         assert setup.failures == []
+
+
+@pytest.mark.parametrize("refusal", [ConnectionRefused(0x86), BadAddress("no CA file")])
+async def test_one_that_the_broker_does_not_take_leaves_the_requests_to_another(
+    refusal: Exception,
+) -> None:
+    group = Group()
+    group.lease_s = 0.01
+    group.leads.set()
+    setup = Setup(group=group)
+    setup.subscriber._reconnect._backoff = Backoff(0.01, 0.01)
+    setup.failures = [refusal] * 1000
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(setup.subscriber.run())
+        await until(lambda: group.released == 1)
+        tried = len(setup.connections)
+        await asyncio.sleep(0.05)
+        assert len(setup.connections) == tried > 1
+        setup.subscriber.close()
+        await running
 
 
 async def test_in_a_cluster_it_connects_when_it_is_to_take_requests_and_publishes_elsewhere() -> (
