@@ -97,7 +97,7 @@ def _models_folder(settings: Config) -> Path:
         found = install.find()
         if found is not None:
             return found.path / "models"
-    return stop("where are ComfyUI's models? Name the folder: --to FOLDER", WRONG_USAGE)
+    return stop("the folder of ComfyUI's models is unknown: name it, --to FOLDER", WRONG_USAGE)
 
 
 def _base(args: tuple[str, ...]) -> Path | None:

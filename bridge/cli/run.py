@@ -77,7 +77,7 @@ async def _run_set(
     client: Client, definition: Definition, given: dict[str, Any], wanted: RunOptions
 ) -> int:
     if sum(map(bool, (wanted.each, wanted.grid, wanted.repeat))) > 1:
-        stop("one of --each, --grid and --repeat", WRONG_USAGE)
+        stop("--each, --grid, --repeat: give one of them", WRONG_USAGE)
     folder = run_set.folder_of(wanted.output)
     each, grid = None, None
     if wanted.each is not None:

@@ -127,7 +127,9 @@ class Lock:
         its priority rises. Raises BadRequest and Busy.
         """
         if asked.holder == BRIDGE:
-            raise BadRequest("the bridge itself is called that", field="holder")
+            raise BadRequest(
+                f"{BRIDGE!r} is the bridge itself: choose another holder", field="holder"
+            )
         self.look(now)
         if self.lease is not None and self.lease.holder == asked.holder:
             until = now + asked.for_s
@@ -137,7 +139,9 @@ class Lock:
         place = self._next_place() if before is None else before.place
         others = [each for each in self.waiting if each is not before]
         if len(others) >= MAX_WAITING:
-            raise Busy("too many programs wait for this GPU", limit=MAX_WAITING)
+            raise Busy(
+                f"{MAX_WAITING} programs wait for this GPU: ask again later", limit=MAX_WAITING
+            )
         new = Waiting(
             asked.holder, asked.priority, asked.for_s, now + asked.wait_s, asked.finish, place
         )

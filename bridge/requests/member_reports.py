@@ -146,7 +146,7 @@ class MemberReports:
         try:
             return await self._commands.look(entry, again=again)
         except DatabaseError as error:
-            log.warning("cannot see what other bridges did: %s", error)
+            log.warning("cannot read the other bridges' reports of a command: %s", error)
             return Standing(frozenset(entry.members), {})
 
     # All along.
@@ -172,6 +172,8 @@ class MemberReports:
         try:
             await self._commands.report(name, self._member, report_of(reply_of(answer)))
         except DatabaseError as error:
-            # It is passed on again: carried out twice, it leaves things as once.
-            log.warning("cannot report what became of %s: %s", command.verb, error)
+            # It is passed on again: twice has the same effect as once.
+            log.warning(
+                "cannot store the report of %s, it is carried out again: %s", command.verb, error
+            )
             self._begun.discard(name)

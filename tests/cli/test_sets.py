@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_written_is_reported_with_the_way_to_the_rest() ->
         (("--grid", "seed=seeds:many"), "seeds:NUMBER"),
         (("--grid", "seed=seeds:²"), "seeds:NUMBER"),
         (("--grid", "picture=none.png"), "is no file"),
-        (("--grid", "steps=1", "--repeat", "2"), "one of --each, --grid and --repeat"),
+        (("--grid", "steps=1", "--repeat", "2"), "--each, --grid, --repeat: give one of them"),
         (("--repeat", "0"), "0"),
     ],
 )

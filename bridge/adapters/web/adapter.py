@@ -195,4 +195,8 @@ def _allow_files(wanted: int) -> None:
     granted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
     if granted < wanted:
-        log.warning("the system allows %d open files, %d may be needed", granted, wanted)
+        log.warning(
+            "the system allows %d open files, %d may be needed: raise the limit (LimitNOFILE)",
+            granted,
+            wanted,
+        )

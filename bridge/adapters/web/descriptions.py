@@ -66,7 +66,7 @@ class MissingDescriptions:
         async def ask(request: Workflows) -> WorkflowsReport | None:
             reply = await self._ask(client, _VERB, encode(request))
             if reply.status != "ok" or reply.data is UNSET:
-                log.info("no retained messages: the bridge answered %s", reply.status)
+                log.info("cannot fetch the retained messages: the bridge answered %s", reply.status)
                 return None
             try:
                 return msgspec.json.decode(reply.data, type=WorkflowsReport)

@@ -71,7 +71,7 @@ def back_up(
     """
     found = {name: path for name, path in (keys or {}).items() if path.is_file()}
     if target.exists():
-        raise BackupError(f"{target} is there already")
+        raise BackupError(f"{target} exists already: name another file")
     try:
         with tempfile.TemporaryDirectory(prefix="comfy2mqtt-backup-") as temporary:
             snapshot = Path(temporary) / JOURNAL
@@ -105,7 +105,7 @@ def unpack(file: Path, folder: Path, keys: Mapping[str, Path] | None = None) -> 
     Every blob is compared with its name. Raises BackupError.
     """
     if (folder / JOURNAL).exists():
-        raise BackupError(f"{folder / JOURNAL} is there: move it away first")
+        raise BackupError(f"{folder / JOURNAL} exists: move it away first")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (
