@@ -51,7 +51,7 @@ async def wait_set(event: asyncio.Event, timeout_s: float | None) -> bool:
     return event.is_set()
 
 
-class Watched(Generic[T]):
+class Observable(Generic[T]):
     """A value, and those who wait for another one. For the event loop's thread only."""
 
     def __init__(self, value: T) -> None:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from bridge.aio import Watched, first, wait_set
+from bridge.aio import Observable, first, wait_set
 
 
 async def never() -> None:
@@ -69,21 +69,21 @@ async def test_a_wait_for_an_event_ends_with_it_or_with_its_time() -> None:
 
 
 @pytest.fixture
-def value() -> Watched[str]:
-    return Watched("a")
+def value() -> Observable[str]:
+    return Observable("a")
 
 
-async def changed(value: Watched[str]) -> str:
+async def changed(value: Observable[str]) -> str:
     return await value.until(lambda now: now != "a")
 
 
-async def test_a_change_wakes_all_who_wait(value: Watched[str]) -> None:
+async def test_a_change_wakes_all_who_wait(value: Observable[str]) -> None:
     waiting = [asyncio.create_task(changed(value)) for _ in range(2)]
     asyncio.get_running_loop().call_soon(value.set, "b")
     assert [await one for one in waiting] == ["b"] * 2
 
 
-async def test_one_who_gives_up_does_not_disturb_the_others(value: Watched[str]) -> None:
+async def test_one_who_gives_up_does_not_disturb_the_others(value: Observable[str]) -> None:
     impatient, patient = (asyncio.create_task(changed(value)) for _ in range(2))
     asyncio.get_running_loop().call_soon(impatient.cancel)
     await asyncio.gather(impatient, return_exceptions=True)
@@ -91,13 +91,13 @@ async def test_one_who_gives_up_does_not_disturb_the_others(value: Watched[str])
     assert await patient == "b"
 
 
-async def test_a_change_that_was_missed_is_returned_at_once(value: Watched[str]) -> None:
+async def test_a_change_that_was_missed_is_returned_at_once(value: Observable[str]) -> None:
     for each in "bc":
         value.set(each)
     assert await changed(value) == "c"
 
 
-async def test_no_difference_wakes_nobody(value: Watched[str]) -> None:
+async def test_no_difference_wakes_nobody(value: Observable[str]) -> None:
     waiting = asyncio.create_task(changed(value))
     value.set("a")
     for _ in range(3):
@@ -106,7 +106,7 @@ async def test_no_difference_wakes_nobody(value: Watched[str]) -> None:
     waiting.cancel()
 
 
-async def test_a_change_that_concerns_nobody_wakes_nobody(value: Watched[str]) -> None:
+async def test_a_change_that_concerns_nobody_wakes_nobody(value: Observable[str]) -> None:
     waiting = asyncio.create_task(value.until(lambda now: now == "c"))
     await asyncio.sleep(0)
     value.set("b")
@@ -117,7 +117,7 @@ async def test_a_change_that_concerns_nobody_wakes_nobody(value: Watched[str]) -
 
 
 async def test_a_value_that_was_over_at_once_wakes_no_waiter(
-    value: Watched[str],
+    value: Observable[str],
 ) -> None:
     waiting = asyncio.create_task(value.until(lambda now: now == "b"))
     await asyncio.sleep(0)

@@ -44,7 +44,7 @@ def _rates() -> Table:
     table = RateLimiter(lambda _: 100.0, lambda: 1.0, new_per_s=1e9)
 
     def one() -> None:
-        table.floods("alice")
+        table.would_drop("alice")
         table.count("alice")
 
     def other(number: int) -> None:
@@ -133,7 +133,7 @@ def _queue() -> Table:
         table.add(mine, seq=10**6, priority=0, lane="l")
         table.position(mine)
         table.count("alice")
-        table.take(able=lambda lane: lane == "none")
+        table.take(may_take=lambda lane: lane == "none")
         table.remove(mine)
 
     # Bounded by who adds: `max_queue`.

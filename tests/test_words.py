@@ -59,3 +59,8 @@ def test_names_of_modules_classes_and_functions_use_the_terms_of_the_field() -> 
         (1, "JobNews"),
         (2, "_tell"),
     ]
+
+
+def test_names_of_tests_are_sentences_that_may_have_some_of_these_words() -> None:
+    source = "def test_one_that_lives(): ...\n\ndef test_one_is_told(): ...\n"
+    assert [each.line for each in names(source, "test_x", {"lives"})] == [3]

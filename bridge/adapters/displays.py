@@ -177,14 +177,14 @@ def form_of(table: Display) -> Profile | None:
         problem, _, where = str(error).partition(" - at `$.")
         field = where.rstrip("`")
         place = ("display", table.name, field.removeprefix("max_") if field in _SIDES else field)
-        told = plain_problem(problem)
+        problem_text = plain_problem(problem)
         if "enum" in problem:
-            told = f"expected one of {', '.join(_CHOICES[field])}"
-        raise ConfigError(f"{in_quotes(str(wanted[field]))}: {told}", *place) from None
+            problem_text = f"expected one of {', '.join(_CHOICES[field])}"
+        raise ConfigError(f"{in_quotes(str(wanted[field]))}: {problem_text}", *place) from None
     except BridgeError as error:
         field = str(error.details.get("field", "")).removeprefix("output.")
-        told = error.message.removeprefix(f"output.{field}: ").replace("output.", "")
-        raise ConfigError(told, "display", table.name, field) from None
+        problem_text = error.message.removeprefix(f"output.{field}: ").replace("output.", "")
+        raise ConfigError(problem_text, "display", table.name, field) from None
 
 
 # A display's own names for what a request gives as `max_width` and `max_height`.

@@ -22,7 +22,7 @@ from bridge.adapters.web.server import serving
 from bridge.comfyui.instance import Instance
 from bridge.config import ConfigError
 from bridge.contract.retained import GpuFigures
-from bridge.jobs.counters import Counters, Share
+from bridge.jobs.counters import Counters, RunTotals
 
 # The label that names a ComfyUI. Prometheus' own `instance` is the address that it reads from.
 _COMFYUI = "comfyui"
@@ -136,7 +136,7 @@ def _counter(name: str, about: str, values: _Figures, labels: Sequence[str]) -> 
     return family
 
 
-def _summary(name: str, about: str, label: str, shares: Mapping[str, Share]) -> Metric:
+def _summary(name: str, about: str, label: str, shares: Mapping[str, RunTotals]) -> Metric:
     family = SummaryMetricFamily(f"comfy2mqtt_{name}", about, labels=[label])
     for key, share in shares.items():
         family.add_metric([key], count_value=share.jobs, sum_value=share.run_s)

@@ -27,7 +27,7 @@ from bridge.atomicfile import replacing
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import Config
 from bridge.contract import access
-from bridge.contract.access import Others, Role
+from bridge.contract.access import ForeignTopics, Role
 from bridge.contract.broker_files import BROKERS, Broker
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mosquitto import FILES, MosquittoError, find_program
@@ -166,13 +166,13 @@ def access_file(folder: Path, listeners: BrokerListeners) -> str:
     )
 
 
-def _others(settings: Config) -> Others:
+def _others(settings: Config) -> ForeignTopics:
     triggers = (each.topic for each in settings.trigger)
     calls = list(settings.calls)
     answers = (each.answer for each in calls if each.answer is not None)
     inputs = dict.fromkeys((*Permissions(settings.clients).input_topics, *triggers, *answers))
     outputs = dict.fromkeys(each.topic for each in calls if each.topic is not None)
-    return Others(tuple(inputs), tuple(outputs), settings.homeassistant_prefix)
+    return ForeignTopics(tuple(inputs), tuple(outputs), settings.homeassistant_prefix)
 
 
 def _lines(folder: Path) -> list[str]:

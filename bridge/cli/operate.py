@@ -39,7 +39,9 @@ from bridge.mqtt import Connection, PublishProperties, Subscription
 ANSWER_S = 10.0
 
 
-async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool) -> int:
+async def send_command(
+    settings: Config, verb: str, fields: dict[str, Any], *, as_json: bool
+) -> int:
     """Send a command, and print the answer. Raises BridgeError if it is refused."""
     report = await ask(settings, verb, fields)
     if as_json:
@@ -53,9 +55,9 @@ async def give(settings: Config, verb: str, fields: dict[str, Any], *, as_json: 
 
 
 async def update(settings: Config, fields: Mapping[str, str], *, look: bool, as_json: bool) -> int:
-    """Install another release of ComfyUI, or only look for one. Raises as `give`."""
+    """Install another release of ComfyUI, or only look for one. Raises as `send_command`."""
     command = {**fields, "install": not look}
-    status = await give(settings, "comfyui/update", command, as_json=as_json)
+    status = await send_command(settings, "comfyui/update", command, as_json=as_json)
     begun = "it looks now" if look else "it is installed now"
     click.echo(f"({begun}: `comfy2mqtt doctor` says how far it is)", err=True)
     return status

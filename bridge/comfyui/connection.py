@@ -60,7 +60,7 @@ class ComfyUISocket(ClientConnection):
         reader = protocol.reader
         reader.read_exact = partial(_read_exact, reader)  # type: ignore[method-assign]
 
-    async def hand_on(self, take: Take) -> NoReturn:
+    async def deliver_frames(self, take: Take) -> NoReturn:
         """Call `take` with each frame, those that came before first, until the connection is gone.
 
         Raises ComfyUIUnreachable then, or what `take` raised. Cancelling it leaves the connection
@@ -100,7 +100,7 @@ class ComfyUISocket(ClientConnection):
             return
         try:
             self._take(frame)
-        except Exception as error:  # noqa: BLE001 - `hand_on` raises it
+        except Exception as error:  # noqa: BLE001 - `deliver_frames` raises it
             self._defect = error
             self.transport.abort()
 

@@ -15,7 +15,7 @@ from typing import IO
 STAMP = "install.json"
 
 
-class Mark:
+class InUseMark:
     """A mark on the install that a ComfyUI is started from; `close` it."""
 
     def __init__(self) -> None:

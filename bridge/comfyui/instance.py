@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from bridge.aio import Watched, first
+from bridge.aio import Observable, first
 from bridge.comfyui import state as lifecycle
 from bridge.comfyui.cleanup import Cleanup
 from bridge.comfyui.client import ComfyClient, PageLink
@@ -84,7 +84,7 @@ class Instance:
         self._health = health or HealthPolicy()
         self._folder = folder
         self._lifecycle = Lifecycle(time.time())
-        self._watched = Watched(self._lifecycle.state)
+        self._watched = Observable(self._lifecycle.state)
         self._session: ComfySession | None = None
         self._supervisor: Supervisor | None = None
         # Fails with why a supervised one that is there has to be killed.

@@ -16,7 +16,7 @@ DEVICES: tuple[str, ...] = get_args(Device)
 _FAMILY = ("torch", "torchvision", "torchaudio")
 
 
-class Facts(Struct, frozen=True):
+class MachineFacts(Struct, frozen=True):
     """A machine's system, its processor, and the makes of its graphics cards."""
 
     system: str
@@ -41,10 +41,10 @@ class Wheels(Struct, frozen=True):
     peak_gb: float = 12.0
 
 
-def facts(root: Path = Path("/")) -> Facts:
+def facts(root: Path = Path("/")) -> MachineFacts:
     """Return this machine's facts; `root` is the root of its file system."""
     drivers = [*root.glob("sys/class/drm/card*/device/driver")]
-    return Facts(
+    return MachineFacts(
         system=platform.system(),
         machine=platform.machine(),
         nvidia=(root / "proc/driver/nvidia/version").exists()
@@ -56,7 +56,7 @@ def facts(root: Path = Path("/")) -> Facts:
     )
 
 
-def device_of(found: Facts) -> Device:
+def device_of(found: MachineFacts) -> Device:
     """Return the best device of a machine."""
     if found.system == "Darwin":
         return "mps" if found.machine == "arm64" else "cpu"
@@ -67,7 +67,7 @@ def device_of(found: Facts) -> Device:
     return "xpu" if found.intel else "cpu"
 
 
-def wheels(found: Facts, device: Device, index: str | None, pinned: Sequence[str]) -> Wheels:
+def wheels(found: MachineFacts, device: Device, index: str | None, pinned: Sequence[str]) -> Wheels:
     """Return the torch for a device.
 
     `index` is an index of torch's own builds, where one is set: those of PyPI are for CUDA on

@@ -49,7 +49,7 @@ class Version(Struct, frozen=True, omit_defaults=True):
     commit: str = ""
 
 
-class Current(Struct, frozen=True, omit_defaults=True):
+class CurrentVersion(Struct, frozen=True, omit_defaults=True):
     """The content of current.json."""
 
     used: Version
@@ -65,14 +65,14 @@ def home_of(root: Path) -> Path:
     return root / "home"
 
 
-def current(root: Path) -> Current | None:
+def current(root: Path) -> CurrentVersion | None:
     """Return what is in use below `root`; None if nothing was installed there.
 
     Raises InstallFailed if it is there and cannot be used.
     """
     file = root / "current.json"
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=Current)
+        found = msgspec.json.decode(file.read_bytes(), type=CurrentVersion)
     except FileNotFoundError:
         return None
     except (OSError, *UNREADABLE) as error:
@@ -146,7 +146,7 @@ class Manager:
         wheels = machine.wheels(found, device or machine.device_of(found), torch_index, pinned)
         return cls(root, repository or REPOSITORY, wheels, report)
 
-    async def install(self, wanted: str | None) -> Current:
+    async def install(self, wanted: str | None) -> CurrentVersion:
         """Install a version, by default the newest, and have it used. Raises InstallFailed.
 
         Where the repository cannot be reached, it is what PyPI has, and a line says so.
@@ -167,7 +167,7 @@ class Manager:
             return await self._use(await asyncio.to_thread(_of_pypi, found))
         return await self._use(await self.build(release))
 
-    async def upgrade(self, wanted: str | None) -> Current:
+    async def upgrade(self, wanted: str | None) -> CurrentVersion:
         """Install a newer version beside the one in use, which stays if the new one does not start.
 
         Raises InstallFailed, RepositoryUnreachable among them.
@@ -208,12 +208,12 @@ class Manager:
             building = _FromGit(place, lock, self._report, self, release)
             return building.found() or await building.run()
 
-    async def _use(self, made: Version) -> Current:
+    async def _use(self, made: Version) -> CurrentVersion:
         now = await asyncio.to_thread(self.use, made)
         self._report(f"ComfyUI {made.version} is used from the bridge's next start on")
         return now
 
-    def use(self, made: Version) -> Current:
+    def use(self, made: Version) -> CurrentVersion:
         """Make a version that was built the one that is used from now on.
 
         Removes all others but the one before it, and those that bridges run from.
@@ -224,7 +224,7 @@ class Manager:
         except InstallFailed:
             before = None
         old = None if before is None else before.used if before.used != made else before.before
-        now = Current(made, old)
+        now = CurrentVersion(made, old)
         atomicfile.write_file(self.root / "current.json", msgspec.json.encode(now))
         kept = {Path(each.path).parent for each in (made, old) if each is not None}
         for each in (self.root / "versions").glob("*"):

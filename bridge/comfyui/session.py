@@ -293,7 +293,7 @@ class ComfySession:
                 self._attempted.set()
                 self._tracker.connected()
                 self._apply(())
-                await connection.hand_on(self._received)
+                await connection.deliver_frames(self._received)
         except ComfyUIError as error:
             if self._connection is not None:
                 # A cut is not worth reporting if the next attempt succeeds, which is made at once.

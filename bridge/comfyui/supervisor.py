@@ -27,7 +27,7 @@ import msgspec
 from bridge.aio import first
 from bridge.comfyui.client import ComfyClient
 from bridge.comfyui.errors import ComfyUIUnreachable, StartFailed, UnexpectedAnswer, error_line
-from bridge.comfyui.in_use import Mark
+from bridge.comfyui.in_use import InUseMark
 from bridge.comfyui.process import Exit, Log, Process, launched
 from bridge.comfyui.settings import SuperviseConfig
 from bridge.retry import Backoff
@@ -141,7 +141,7 @@ class Supervisor:
             stable_after_s=config.stable_after_s,
             pause_s=config.crash_pause_s,
         )
-        self._mark = Mark()
+        self._mark = InUseMark()
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._ordered = asyncio.Event()

@@ -23,7 +23,7 @@ USER = "%u"
 BUTTONS = ("comfyui/restart", "comfyui/yield", "comfyui/resume", "queue/pause", "queue/resume")
 
 
-class Others(Struct, frozen=True):
+class ForeignTopics(Struct, frozen=True):
     """Topics that are not ours: what the bridge listens to and sends, Home Assistant's prefix."""
 
     inputs: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ def client(topics: Topics) -> tuple[Grant, ...]:
     )
 
 
-def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
+def role(name: Role, topics: Topics, others: ForeignTopics) -> tuple[Grant, ...]:
     """Return a role's further rights."""
     base, home = topics.base, HomeAssistantTopics(topics, others.discovery)
     match name:
@@ -101,7 +101,7 @@ def role(name: Role, topics: Topics, others: Others) -> tuple[Grant, ...]:
             )
 
 
-def acl(topics: Topics, users: Iterable[tuple[str, Role]], others: Others) -> str:
+def acl(topics: Topics, users: Iterable[tuple[str, Role]], others: ForeignTopics) -> str:
     """Return mosquitto's ACL file for users with roles; every other user is a client."""
     lines = [
         "# Who may publish and read which topic; what is not here nobody may.",

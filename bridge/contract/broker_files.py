@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 from msgspec import Struct
 
 from bridge.contract import access
-from bridge.contract.access import USER, Grant, Others, Role
+from bridge.contract.access import USER, ForeignTopics, Grant, Role
 from bridge.contract.topics import Topics
 
 Users: TypeAlias = Sequence[tuple[str, Role]]
@@ -39,7 +39,7 @@ class BrokerFile(Struct, frozen=True):
 
     name: str
     put: str
-    text: Callable[[Topics, Users, Others], str]
+    text: Callable[[Topics, Users, ForeignTopics], str]
     settings: str
 
     def toml(self, base_topic: str) -> str:
@@ -60,7 +60,7 @@ def _named(grants: Iterable[Grant], name: str) -> list[Grant]:
     return [Grant(each.access, each.filter.replace(USER, name)) for each in grants]
 
 
-def _emqx(topics: Topics, users: Users, others: Others) -> str:
+def _emqx(topics: Topics, users: Users, others: ForeignTopics) -> str:
     def rule(who: str, action: str, filters: Sequence[str]) -> str:
         quoted = ", ".join(f'"{each}"' for each in filters)
         return f"{{allow, {who}, {action}, [{quoted}]}}."
@@ -79,7 +79,7 @@ def _emqx(topics: Topics, users: Users, others: Others) -> str:
     return "\n".join([*lines, "", "{deny, all}.", ""])
 
 
-def _hivemq(topics: Topics, users: Users, others: Others) -> str:
+def _hivemq(topics: Topics, users: Users, others: ForeignTopics) -> str:
     def role(name: str, grants: Iterable[Grant]) -> list[str]:
         lines = ["    <role>", f"      <id>{name}</id>", "      <permissions>"]
         activity = {"read": "SUBSCRIBE", "write": "PUBLISH", "readwrite": "ALL"}
@@ -115,7 +115,7 @@ def _hivemq(topics: Topics, users: Users, others: Others) -> str:
     return "\n".join([*lines, "  </roles>", "</file-rbac>", ""])
 
 
-def _nanomq(topics: Topics, users: Users, others: Others) -> str:
+def _nanomq(topics: Topics, users: Users, others: ForeignTopics) -> str:
     def rule(user: str, action: str, filters: Sequence[str]) -> str:
         rights = {"permit": "allow", "username": user, "action": action, "topics": filters}
         return f"  {json.dumps(rights)}"
@@ -132,7 +132,7 @@ def _nanomq(topics: Topics, users: Users, others: Others) -> str:
     return "\n".join(["rules = [", *rules, "]", ""])
 
 
-def _vernemq(topics: Topics, users: Users, others: Others) -> str:
+def _vernemq(topics: Topics, users: Users, others: ForeignTopics) -> str:
     # The format of mosquitto without empty lines, and without `readwrite`.
     lines = access.acl(topics, users, others).replace(" readwrite ", " ").splitlines()
     return "\n".join([*filter(None, lines), ""])
@@ -150,7 +150,7 @@ def _pattern(filters: Iterable[str]) -> str:
     return f"^({'|'.join(found)})$" if found else "^$"
 
 
-def _rabbitmq(topics: Topics, users: Users, others: Others) -> str:
+def _rabbitmq(topics: Topics, users: Users, others: ForeignTopics) -> str:
     def commands(user: str, grants: Iterable[Grant]) -> list[str]:
         own = "^mqtt-subscription-.*"
         both = r"^(mqtt-subscription-.*|amq\.topic)$"
@@ -170,7 +170,7 @@ def _rabbitmq(topics: Topics, users: Users, others: Others) -> str:
     return "\n".join([*lines, "done", ""])
 
 
-def _aws(topics: Topics, users: Users, others: Others) -> str:
+def _aws(topics: Topics, users: Users, others: ForeignTopics) -> str:
     thing = "${iot:Connection.Thing.ThingName}"
 
     def rights(user: str, grants: Iterable[Grant]) -> Iterator[_Right]:
@@ -222,7 +222,7 @@ def _policy(rights: Sequence[_Right]) -> dict[str, Any]:
     }
 
 
-def _azure(topics: Topics, users: Users, others: Others) -> str:
+def _azure(topics: Topics, users: Users, others: ForeignTopics) -> str:
     at = "-g RESOURCE_GROUP --namespace-name NAMESPACE"
     group = "az eventgrid namespace client-group create"
     space = "az eventgrid namespace topic-space create"
@@ -259,7 +259,7 @@ def _azure(topics: Topics, users: Users, others: Others) -> str:
     return "\n".join([*lines, ""])
 
 
-def _nats(topics: Topics, users: Users, others: Others) -> str:
+def _nats(topics: Topics, users: Users, others: ForeignTopics) -> str:
     def subjects(filters: Iterable[str]) -> str:
         words = {"+": "*", "#": ">"}
         found = (".".join(words.get(x, x) for x in each.split("/")) for each in filters)

@@ -37,7 +37,7 @@ class ReleaseHook(Struct, frozen=True):
     hook: str
 
 
-class Leave(Struct, frozen=True):
+class VacateGpu(Struct, frozen=True):
     """The ComfyUIs on a GPU are to end what they run and to free their memory.
 
     Without `finish` what runs goes back to the queue.
@@ -47,7 +47,7 @@ class Leave(Struct, frozen=True):
     finish: bool
 
 
-class TakeBack(Struct, frozen=True):
+class UseGpu(Struct, frozen=True):
     """Use the ComfyUIs on a GPU again."""
 
     gpu: str
@@ -59,14 +59,14 @@ class FreeMemory(Struct, frozen=True):
     gpu: str
 
 
-class Hold(Struct, frozen=True):
+class HoldInstance(Struct, frozen=True):
     """A ComfyUI is to get no jobs, for a reason; None: it gets jobs again."""
 
     instance: str
     reason: str | None
 
 
-Action: TypeAlias = PrepareHook | ReleaseHook | Leave | TakeBack | FreeMemory | Hold
+Action: TypeAlias = PrepareHook | ReleaseHook | VacateGpu | UseGpu | FreeMemory | HoldInstance
 
 
 class ComfyUIView(Struct):
@@ -162,7 +162,7 @@ class Coordinator:
             reason = self.reason(name, now)
             if name not in self._held or self._held[name] != reason:
                 self._held[name] = reason
-                actions.append(Hold(name, reason))
+                actions.append(HoldInstance(name, reason))
         return actions
 
     def wakes_at(self, now: Now) -> float:
@@ -188,10 +188,10 @@ class Coordinator:
             finish = claim is None or claim.finish
             if gpu.left is None or (gpu.left and not finish):
                 gpu.left = finish
-                yield Leave(name, finish)
+                yield VacateGpu(name, finish)
         elif gpu.left is not None:
             gpu.left = None
-            yield TakeBack(name)
+            yield UseGpu(name)
         if wanted or not lock.ours or not self._free_after_s:
             gpu.idle_since = None
         elif gpu.idle_since is None:

@@ -34,13 +34,13 @@ from bridge.hooks.coordinator import (
     Action,
     Coordinator,
     FreeMemory,
-    Hold,
-    Leave,
+    HoldInstance,
     Now,
     PrepareHook,
     ReleaseHook,
     State,
-    TakeBack,
+    UseGpu,
+    VacateGpu,
 )
 from bridge.hooks.machine import Machine
 from bridge.hooks.presets import Do, HookCalls, calls_of, check_warm, gpus_of, rules_of
@@ -176,7 +176,7 @@ class Hooks(Extension):
         self._coordinator = self._coordinated(self._saved)
         self._dispatcher.on_wanted = self._wanted
         for name in self._coordinator.seen:
-            self._hold(Hold(name, self._coordinator.reason(name, self._now())))
+            self._hold(HoldInstance(name, self._coordinator.reason(name, self._now())))
 
     async def run(self) -> None:
         """Do what is due, until cancelled."""
@@ -265,7 +265,7 @@ class Hooks(Extension):
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Hold():
+            case HoldInstance():
                 self._hold(action)
             case PrepareHook(name):
                 self._spawn(self._prepare(name))
@@ -273,20 +273,20 @@ class Hooks(Extension):
                 self._spawn(self._release(name))
             case FreeMemory(gpu):
                 self._spawn(self._free(gpu))
-            case Leave(gpu, finish):
+            case VacateGpu(gpu, finish):
                 log.info("GPU %s is released to other programs", gpu)
                 for name in self._gpus[gpu]:
                     self._instances[name].yield_("gpu")
                     if not finish:
                         reason = self._coordinator.reason(name, self._now())
                         self._dispatcher.send_back(name, reason)
-            case TakeBack(gpu):
+            case UseGpu(gpu):
                 log.info("GPU %s is held by the bridge again", gpu)
                 for name in self._gpus[gpu]:
                     self._instances[name].resume("gpu")
 
-    def _hold(self, hold: Hold) -> None:
-        self._dispatcher.handle(events.Held(hold.instance, hold.reason))
+    def _hold(self, hold: HoldInstance) -> None:
+        self._dispatcher.handle(events.InstanceHeld(hold.instance, hold.reason))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:

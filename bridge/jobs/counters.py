@@ -13,7 +13,7 @@ MAX_CLIENTS = 1_000
 OTHERS = "others"
 
 
-class Share(Struct):
+class RunTotals(Struct):
     """Jobs that ended, and the seconds that they ran at a ComfyUI."""
 
     jobs: int = 0
@@ -33,9 +33,9 @@ class Counters:
         self.retried = 0
         self.paid: Counter[str] = Counter()
         self.outcomes: Counter[State] = Counter()
-        self.workflows: dict[str, Share] = {}
-        self.clients: dict[str, Share] = {}
-        self.instances: dict[str, Share] = {}
+        self.workflows: dict[str, RunTotals] = {}
+        self.clients: dict[str, RunTotals] = {}
+        self.instances: dict[str, RunTotals] = {}
 
     def used_key(self, client: str) -> None:
         """Count a prompt of a client that was sent with an API key, which costs money."""
@@ -49,7 +49,7 @@ class Counters:
         self.outcomes[outcome] += 1
         if client not in self.clients and len(self.clients) >= MAX_CLIENTS:
             client = OTHERS
-        self.clients.setdefault(client, Share()).add(run_s)
-        self.workflows.setdefault(workflow, Share()).add(run_s)
+        self.clients.setdefault(client, RunTotals()).add(run_s)
+        self.workflows.setdefault(workflow, RunTotals()).add(run_s)
         if instance is not None:
-            self.instances.setdefault(instance, Share()).add(run_s)
+            self.instances.setdefault(instance, RunTotals()).add(run_s)

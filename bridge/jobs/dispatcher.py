@@ -89,7 +89,7 @@ class Dispatcher:
         self._dependencies = dependencies
         # Called with each job that has ended, here or elsewhere.
         self.on_ended: Callable[[Key], None] = lambda _: None
-        # Called when jobs wait for a ComfyUI that may be held (events.Held), or none any more.
+        # Called when jobs wait for a ComfyUI that may be held (InstanceHeld), or none any more.
         self.on_wanted: Callable[[str, bool], None] = lambda _name, _wanted: None
         # Called with why no job is given to a ComfyUI, when that changes (effects.ReportBlocked).
         self.on_blocked: Callable[[str, str | None], None] = lambda _name, _why: None
@@ -130,7 +130,7 @@ class Dispatcher:
         """Take a job that the journal has just accepted."""
         self.counters.accepted += 1
         if job.state == "queued":
-            self._runner.keep_at_hand(job.key, plan)
+            self._runner.cache_plan(job.key, plan)
         self.add(job)
 
     def add(self, job: Job) -> None:
@@ -349,7 +349,7 @@ class Dispatcher:
             effects.PublishStatus: self._publish,
             effects.ReportDemand: self._report_wanted,
             effects.ReportBlocked: self._report_blocked,
-            effects.Left: self._forget,
+            effects.JobLeft: self._forget,
             effects.ReportDefect: self._report,
         }
 
@@ -404,7 +404,7 @@ class Dispatcher:
             future = self._leaving[key] = asyncio.get_running_loop().create_future()
         return asyncio.shield(future)
 
-    def _forget(self, effect: effects.Left) -> None:
+    def _forget(self, effect: effects.JobLeft) -> None:
         key = effect.key
         self._runner.forget(key)
         leaving = self._leaving.pop(key, None)

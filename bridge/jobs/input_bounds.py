@@ -39,7 +39,7 @@ _FEW_PARTS = 250
 _DECODED = frozenset(("image", "mask", "video", "audio"))
 
 
-class _Looks(Struct):
+class _Measurements(Struct):
     """A client's files that are being measured: how many, and since when there are any."""
 
     since: float
@@ -64,7 +64,7 @@ class InputBounds:
         self._transcoder = transcoder
         # Whoever sends files that take long has one processor busy, not all.
         self._turn = asyncio.Semaphore(1)
-        self._looks: dict[str, _Looks] = {}
+        self._looks: dict[str, _Measurements] = {}
         self.spend: Callable[[str, float], None] = lambda _client, _seconds: None
         """Takes note of the processor's seconds that a client's files took."""
         self._known: OrderedDict[str, Extent] = OrderedDict()
@@ -102,7 +102,7 @@ class InputBounds:
                 ) from None
             except CannotTranscode as error:
                 raise InvalidInput(
-                    f"input {name!r}: what it unpacks to cannot be found out: {error}", input=name
+                    f"input {name!r}: its unpacked size cannot be determined: {error}", input=name
                 ) from None
         self._known[blob.sha256] = extent
         if len(self._known) > MAX_KNOWN:
@@ -120,7 +120,7 @@ class InputBounds:
         if data is not None:
             with suppress(TooManyParts):
                 return measure(Reader.of(data, _FEW_PARTS))
-        looks = self._looks.setdefault(client, _Looks(self._clock()))
+        looks = self._looks.setdefault(client, _Measurements(self._clock()))
         looks.count += 1
         try:
             async with self._turn:

@@ -28,7 +28,7 @@ from obstore.exceptions import BaseError, PreconditionError
 from obstore.store import MemoryStore, S3Store
 
 from bridge.jobs.clock import JumpWatch
-from bridge.jobs.database.engine import Away, DatabaseError
+from bridge.jobs.database.engine import DatabaseError, TransientError
 from bridge.media.files import BlobDamaged, Sweeper, check_name
 from bridge.media.sniff import sniff
 
@@ -112,7 +112,7 @@ class BucketAddress(Struct, frozen=True, kw_only=True):
         return str(self)
 
 
-class _Known(NamedTuple):
+class _KnownObject(NamedTuple):
     """An object that was put or compared: its key, version and bytes; when we put it, if we did."""
 
     key: str
@@ -168,7 +168,7 @@ class ObjectStore:
         self._links_s = links_s
         self._steady = _since_boot_s if steady is None else steady
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._known: OrderedDict[str, _KnownObject] = OrderedDict()
         self._swept_at = float("-inf")
         self._jumps = JumpWatch(self._steady)
         # What went wrong last; None since it works again. While something does, one call at a
@@ -192,7 +192,7 @@ class ObjectStore:
         return None if fault is None else str(fault)
 
     def open(self) -> None:
-        """Ask the store for something. Raises Away, or DatabaseError for what will not pass."""
+        """Ask the store for something. Raises TransientError; DatabaseError for other faults."""
         self._ask(lambda: next(iter(self._store.list("probe", chunk_size=1)), None))
 
     def put(self, sha256: str, data: bytes | memoryview) -> None:
@@ -216,7 +216,7 @@ class ObjectStore:
                 max_concurrency=_PARTS_AT_ONCE,
             )
         )
-        self._note(sha256, _Known(key, done["e_tag"], len(data), at))
+        self._note(sha256, _KnownObject(key, done["e_tag"], len(data), at))
 
     def read(self, sha256: str, offset: int = 0, count: int = -1) -> bytes:
         """Return `count` bytes from `offset` on (all, if negative), of a blob that is whole.
@@ -318,7 +318,7 @@ class ObjectStore:
         self._compare(sha256, key, whole)
         return whole.getvalue()
 
-    def _part(self, known: _Known, offset: int, count: int) -> bytes:
+    def _part(self, known: _KnownObject, offset: int, count: int) -> bytes:
         """Read from an object that was compared, as long as it is the same one."""
         end = known.size if count < 0 else min(known.size, offset + count)
         if end <= offset:
@@ -333,8 +333,8 @@ class ObjectStore:
 
         return self._ask(work)
 
-    def _compare(self, sha256: str, key: str, into: io.BytesIO | None = None) -> _Known:
-        """Compare an object with its name. Raises BlobDamaged, FileNotFoundError, Away."""
+    def _compare(self, sha256: str, key: str, into: io.BytesIO | None = None) -> _KnownObject:
+        """Compare an object and its name. Raises BlobDamaged, FileNotFoundError, TransientError."""
 
         def work() -> tuple[str, str | None, int]:
             found = self._store.get(key)
@@ -352,11 +352,13 @@ class ObjectStore:
         if digest != sha256:
             # Bytes that were damaged on their way must not cost those that are stored.
             if self._ask(work)[0] != digest:
-                raise Away(f"{self._name}: what is read of blob {sha256} is not the same each time")
+                raise TransientError(
+                    f"{self._name}: what is read of blob {sha256} is not the same each time"
+                )
             self._remove(sha256, key)
         before = self._known.get(sha256)
         put_at = before.put_at if before is not None and before.key == key else float("-inf")
-        return self._note(sha256, _Known(key, e_tag, size, put_at))
+        return self._note(sha256, _KnownObject(key, e_tag, size, put_at))
 
     def _remove(self, sha256: str, key: str) -> NoReturn:
         log.error("blob %s is damaged and no longer used; check the store %s", sha256, self._name)
@@ -391,7 +393,7 @@ class ObjectStore:
         while (each := self._ask(lambda: next(found, None))) is not None:
             yield each
 
-    def _note(self, sha256: str, known: _Known) -> _Known:
+    def _note(self, sha256: str, known: _KnownObject) -> _KnownObject:
         with self._lock:
             self._known[sha256] = known
             self._known.move_to_end(sha256)
@@ -409,7 +411,7 @@ class ObjectStore:
         if fault is None:
             return self._asked(work)
         if not self._trying.acquire(blocking=False):
-            raise Away(str(fault))
+            raise TransientError(str(fault))
         try:
             return self._asked(work)
         finally:
@@ -434,12 +436,12 @@ class ObjectStore:
 
 
 def _explained(name: str, error: Exception) -> DatabaseError:
-    """Return the error as a sentence: an Away if it may pass by itself."""
+    """Return the error as a sentence: a TransientError if it may pass by itself."""
     text = str(error)
     for pattern, meaning, lasts in _MEANINGS:
         if re.search(pattern, text):
-            return (DatabaseError if lasts else Away)(f"{name}: {meaning}")
-    return Away(f"{name}: {_first_line(error)}")
+            return (DatabaseError if lasts else TransientError)(f"{name}: {meaning}")
+    return TransientError(f"{name}: {_first_line(error)}")
 
 
 def _first_line(error: Exception) -> str:

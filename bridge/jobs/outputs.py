@@ -45,7 +45,7 @@ class _Content(Struct, frozen=True):
     error: ComfyUIError | None = None
 
 
-class _Found(Struct):
+class _FoundOutput(Struct):
     """An output on its way; `order` is its place within its node.
 
     `known` is its type if the bytes must not decide it: a text may begin like an image.
@@ -76,7 +76,7 @@ class Collector:
         self._offer = offer
         self._offered: list[CollectedOutput] = []  # the first ones, in their order
         self._getting: list[asyncio.Task[None]] = []
-        self._found: list[_Found] = []
+        self._found: list[_FoundOutput] = []
         self.saved_files = False
         self.missing: list[MissingOutput] = []  # complete once `all` has returned
 
@@ -86,15 +86,15 @@ class Collector:
         if isinstance(event, NodeOutput):
             # The hash was made where the bytes were.
             content = _Content(event.data, event.sha256)
-            self._found.append(_Found(event.node, order, content, header=event))
+            self._found.append(_FoundOutput(event.node, order, content, header=event))
             self._offer_ready()
         else:
-            self._get(_Found(event.node, order), _given(event.data))
+            self._get(_FoundOutput(event.node, order), _given(event.data))
 
     def executed(self, event: Executed) -> None:
         """Take the files and texts that an output node lists."""
         for place, item in enumerate(ui_output.items(event.output)):
-            found = _Found(event.node, (1, place))
+            found = _FoundOutput(event.node, (1, place))
             match item:
                 case FileItem(filename, subfolder, type_):
                     self.saved_files = True
@@ -104,14 +104,16 @@ class Collector:
                     found.known = _JSON if is_json else _TEXT
                     self._get(found, _given(text.encode("utf-8", "replace")))
 
-    def _get(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
+    def _get(self, found: _FoundOutput, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
         self._found.append(found)
         task = self._tasks.create_task(self._got(found, getting))
         # One that is cancelled before its first step never comes to await it.
         task.add_done_callback(lambda _: getting.close())
         self._getting.append(task)
 
-    async def _fetched(self, found: _Found, filename: str, subfolder: str, type_: str) -> bytes:
+    async def _fetched(
+        self, found: _FoundOutput, filename: str, subfolder: str, type_: str
+    ) -> bytes:
         """Fetch a file; if its folder is not given, from the first one that has it."""
         *others, last = [type_] if type_ else ui_output.FOLDERS
         for folder in others:
@@ -121,7 +123,9 @@ class Collector:
                 return data
         return await self._view(filename, subfolder, last)
 
-    async def _got(self, found: _Found, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
+    async def _got(
+        self, found: _FoundOutput, getting: Coroutine[Any, Any, bytes | memoryview]
+    ) -> None:
         try:
             data = await getting
         except (UnexpectedAnswer, ReplyTooLarge) as error:
@@ -155,7 +159,7 @@ class Collector:
         await asyncio.gather(*self._getting)
         place = {node: index for index, node in enumerate(self._definitions)}
 
-        def order(found: _Found) -> tuple[bool, int, tuple[int, int]]:
+        def order(found: _FoundOutput) -> tuple[bool, int, tuple[int, int]]:
             return self._is_preview(found), place.get(found.node, len(place)), found.order
 
         outputs = [*self._offered]
@@ -167,7 +171,7 @@ class Collector:
                 self.missing.append(self._missing(found, content.error))
         return outputs
 
-    def _missing(self, found: _Found, error: ComfyUIError) -> MissingOutput:
+    def _missing(self, found: _FoundOutput, error: ComfyUIError) -> MissingOutput:
         name = without_folders(found.filename or "")
         text = f"ComfyUI does not give the file {name!r} ({error.code})"
         return MissingOutput(
@@ -176,16 +180,16 @@ class Collector:
             error=ExecutionError(text, reason=error.code).wire(),
         )
 
-    def _is_preview(self, found: _Found) -> bool:
+    def _is_preview(self, found: _FoundOutput) -> bool:
         """True if ComfyUI only previews it, by its folder or its kind of node."""
         definition = self._definitions.get(found.node)
         return found.preview or (definition is not None and definition.preview is True)
 
-    def _name(self, found: _Found) -> str:
+    def _name(self, found: _FoundOutput) -> str:
         definition = self._definitions.get(found.node)
         return definition.name if definition else found.node
 
-    def _output(self, index: int, found: _Found, content: _Content) -> CollectedOutput:
+    def _output(self, index: int, found: _FoundOutput, content: _Content) -> CollectedOutput:
         data = content.data
         definition = self._definitions.get(found.node)
         name = self._name(found)

@@ -45,7 +45,7 @@ class Turn(NamedTuple):
     key: Key
 
 
-class _Passing:
+class _OvertakeLog:
     """The times at which jobs of one client and priority were first passed by a later one.
 
     Only jobs accepted later than all that passed before are noted: `marks` and `times` both rise.
@@ -65,14 +65,14 @@ class _Passing:
         return self._times[place] if place < len(self._marks) else None
 
 
-class _Line:
+class _ClientQueue:
     """One client's waiting jobs."""
 
     def __init__(self) -> None:
         self.lanes: dict[Lane, list[Turn]] = {}
         self.size = 0
         self._ordered: list[Turn] = []
-        self._passing: dict[int, _Passing] = {}
+        self._passing: dict[int, _OvertakeLog] = {}
 
     def add(self, entry: Turn, lane: Lane, *, ordered: bool) -> None:
         bisect.insort(self.lanes.setdefault(lane, []), entry)
@@ -95,10 +95,12 @@ class _Line:
         return sum(bisect.bisect_left(entries, entry) for entries in self.lanes.values())
 
     def first(
-        self, able: Test | None, prefer: Test | None, reorder_s: float, now: float
+        self, may_take: Test | None, prefer: Test | None, reorder_s: float, now: float
     ) -> Turn | None:
         heads = {
-            entries[0]: lane for lane, entries in self.lanes.items() if able is None or able(lane)
+            entries[0]: lane
+            for lane, entries in self.lanes.items()
+            if may_take is None or may_take(lane)
         }
         if not heads:
             return None
@@ -117,7 +119,7 @@ class _Line:
         if not preferred:
             return first
         chosen = min(preferred)
-        self._passing.setdefault(first.rank, _Passing()).note(chosen.seq, now)
+        self._passing.setdefault(first.rank, _OvertakeLog()).note(chosen.seq, now)
         return chosen
 
     def _passes_ordered(self, first: Turn, head: Turn) -> bool:
@@ -129,7 +131,7 @@ class Queue:
     """Waiting jobs in their order."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, _Line] = {}  # by client, in the order of turns
+        self._lines: dict[str, _ClientQueue] = {}  # by client, in the order of turns
         self._entries: dict[Key, tuple[Turn, Lane]] = {}
         # How many clients have at least so many jobs, by that number; and all lanes that there are.
         self._having: list[int] = [0]
@@ -166,7 +168,7 @@ class Queue:
         entry = Turn(-priority, seq, key)
         line = self._lines.get(key.client)
         if line is None:
-            line = self._lines[key.client] = _Line()
+            line = self._lines[key.client] = _ClientQueue()
         line.add(entry, lane, ordered=ordered)
         self._entries[key] = entry, lane
         self._lanes[lane] += 1
@@ -194,21 +196,21 @@ class Queue:
     def take(
         self,
         *,
-        able: Test | None = None,
+        may_take: Test | None = None,
         prefer: Test | None = None,
         reorder_s: float = 0.0,
         now: float = 0.0,
     ) -> Key | None:
         """Take the next job; its client's next turn comes after everybody else's.
 
-        `able` tells whether jobs of a lane may be taken; a client without such a job keeps its
+        `may_take` tells whether jobs of a lane may be taken; a client without such a job keeps its
         turn. `prefer` tells whether a lane's model is loaded: its jobs may pass earlier ones of
         their client and priority, each for `reorder_s` seconds by the clock that gives `now`.
         """
-        if able is not None and not any(map(able, self._lanes)):
+        if may_take is not None and not any(map(may_take, self._lanes)):
             return None
         for client, line in self._lines.items():
-            entry = line.first(able, prefer, reorder_s, now)
+            entry = line.first(may_take, prefer, reorder_s, now)
             if entry is None:
                 continue
             self.remove(entry.key)

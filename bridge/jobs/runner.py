@@ -93,7 +93,7 @@ class Runner:
         self._concluded: dict[Key, _Concluded] = {}
         self._finishing = asyncio.Semaphore(_FINISHED_AT_ONCE)
 
-    def keep_at_hand(self, key: Key, plan: Plan) -> None:
+    def cache_plan(self, key: Key, plan: Plan) -> None:
         """Keep a job's plan in memory until it starts, if there is room."""
         if len(self._plans) < _PLANS_AT_HAND:
             self._plans[key] = plan

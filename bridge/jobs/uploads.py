@@ -166,7 +166,7 @@ class Uploads:
         rules = self._rules
         if size > rules.max_upload:
             raise TooLarge(
-                "an upload may not be that large",
+                f"an upload may have {rules.max_upload} bytes at most",
                 size=size,
                 limit=rules.max_upload,
                 setting="max_upload",
@@ -186,7 +186,7 @@ class Uploads:
         limit = rules.max_of(client)
         if there + begun + size > limit:
             raise QuotaExceeded(
-                f"{there + begun} bytes of this client's uploads are kept, or were announced",
+                f"the client's uploads would have {there + begun + size} bytes of {limit}",
                 size=size,
                 limit=limit,
                 setting=f"clients.{client}.max_uploads",
@@ -219,17 +219,17 @@ class Uploads:
         """Return how many bytes are here; an upload announced differently begins again."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path, words = self._path(client, upload), self._words(client, upload)
-        wanted = _Begun(begin.size, begin.sha256, or_none(begin.content_type))
+        wanted = _BegunUpload(begin.size, begin.sha256, or_none(begin.content_type))
         with suppress(FileNotFoundError, *UNREADABLE):
-            if msgspec.json.decode(words.read_bytes(), type=_Begun) == wanted:
+            if msgspec.json.decode(words.read_bytes(), type=_BegunUpload) == wanted:
                 return path.stat().st_size
         path.write_bytes(b"")
         words.write_bytes(msgspec.json.encode(wanted))
         return 0
 
-    def _begun(self, client: str, upload: str) -> _Begun:
+    def _begun(self, client: str, upload: str) -> _BegunUpload:
         try:
-            return msgspec.json.decode(self._words(client, upload).read_bytes(), type=_Begun)
+            return msgspec.json.decode(self._words(client, upload).read_bytes(), type=_BegunUpload)
         except (FileNotFoundError, *UNREADABLE):
             raise InvalidInput(
                 f"upload {upload!r} was not begun: send its size and sha256 first", upload=upload
@@ -259,12 +259,12 @@ class Uploads:
         for path in self._folder.glob(f"*{_BEGUN}"):
             with suppress(OSError, *UNREADABLE, ValueError):
                 client, upload, _ = path.name.split(".")
-                size = msgspec.json.decode(path.read_bytes(), type=_Begun).size
+                size = msgspec.json.decode(path.read_bytes(), type=_BegunUpload).size
                 found.append((client, upload, size))
         return found
 
 
-class _Begun(Struct, frozen=True):
+class _BegunUpload(Struct, frozen=True):
     """An upload as it was announced."""
 
     size: int

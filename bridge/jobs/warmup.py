@@ -45,7 +45,7 @@ _TIMEOUT_S = 1800.0
 _NEVER = "never"
 
 
-class Due(Struct, frozen=True):
+class WarmupState(Struct, frozen=True):
     """Decides when a ComfyUI is warmed. `epoch`: the process warmed last; `left`: it yielded.
 
     Pure: `seen` returns what is known after another state.
@@ -55,13 +55,13 @@ class Due(Struct, frozen=True):
     left: bool = False
     now: bool = False
 
-    def seen(self, state: InstanceState) -> Due:
+    def seen(self, state: InstanceState) -> WarmupState:
         """Return whether it is to be warmed in this state."""
         left = self.left or state.yielding
         if not state.usable:
-            return Due(self.epoch, left, now=False)
+            return WarmupState(self.epoch, left, now=False)
         new = state.epoch != self.epoch
-        return Due(state.epoch, left=False, now=new or left)
+        return WarmupState(state.epoch, left=False, now=new or left)
 
 
 class Warmup:
@@ -77,7 +77,7 @@ class Warmup:
 
     async def run(self) -> None:
         """Warm it whenever that is due, until cancelled."""
-        due, state = Due(), self._instance.state
+        due, state = WarmupState(), self._instance.state
         while True:
             due = due.seen(state)
             if due.now:
@@ -150,7 +150,7 @@ class Warmup:
         made = Attempt(
             job,
             self._instance,
-            observer=_Silent(),
+            observer=_SilentObserver(),
             load_media=_no_media,
             timeout_s=_TIMEOUT_S,
             silence_s=_TIMEOUT_S,
@@ -163,7 +163,7 @@ class Warmup:
         return ending
 
 
-class _Silent:
+class _SilentObserver:
     """Receives the progress of a warm-up, and publishes nothing."""
 
     def began(self) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 from PIL import Image, ImageDraw, ImageFont
 
 from bridge.media.picture import Picture, Refusal
-from bridge.media.pipe import Cell, Collage
+from bridge.media.pipe import Collage, CollageCell
 from bridge.media.profile import DEFAULT_QUALITY
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -129,7 +129,7 @@ def make(data: bytes, collage: Collage) -> Picture:
     return _sheet(images, collage) if collage.columns else _animation(images, collage)
 
 
-def _images(data: bytes, cells: list[Cell]) -> Iterator[Image.Image | None]:
+def _images(data: bytes, cells: list[CollageCell]) -> Iterator[Image.Image | None]:
     """Decode one image after another; None for a cell that has none."""
     start = 0
     for cell in cells:

@@ -96,14 +96,14 @@ _PASSING = (408, 425, 429)
 _STEP = 64 * 1024
 
 
-class Reach(Struct, frozen=True):
+class AllowedHosts(Struct, frozen=True):
     """The hosts that a request may go to besides public ones, and the setting that allows more."""
 
     hosts: Sequence[str]
     setting: str = "url_hosts"
 
 
-class DownloadRules(Reach, frozen=True, kw_only=True):
+class DownloadRules(AllowedHosts, frozen=True, kw_only=True):
     """The same, with the bounds of a download: bytes, and seconds for all of one URL."""
 
     max_bytes: int
@@ -159,7 +159,7 @@ async def _follow(url: str, rules: DownloadRules) -> bytes:
     raise DependencyFailed(f"{_shown(url)}: more than {MAX_REDIRECTS} redirects", url=_shown(url))
 
 
-def guarded_session(host: str, reach: Reach) -> aiohttp.ClientSession:
+def guarded_session(host: str, reach: AllowedHosts) -> aiohttp.ClientSession:
     """Return a session for one host. What it connects to has the last word, whatever led there."""
 
     def guarded(info: aiohttp.AddrInfoType) -> socket.socket:
@@ -182,7 +182,7 @@ def guarded_session(host: str, reach: Reach) -> aiohttp.ClientSession:
     )
 
 
-def checked_host(url: URL, reach: Reach) -> str:
+def checked_host(url: URL, reach: AllowedHosts) -> str:
     """Return a URL's host, after all checks that need no network. Raises Forbidden.
 
     A host of digits, such as 2130706433 or 127.1, is an address to some and a name to others.
@@ -222,7 +222,7 @@ def allowed(host: str, address: str, hosts: Sequence[str]) -> bool:
 class _Resolver(AbstractResolver):
     """Resolves names to addresses that are allowed; others are an error, not left out."""
 
-    def __init__(self, reach: Reach) -> None:
+    def __init__(self, reach: AllowedHosts) -> None:
         self._reach = reach
 
     async def resolve(
@@ -251,7 +251,7 @@ class _Resolver(AbstractResolver):
         """Do nothing: there is nothing to close."""
 
 
-def _forbidden(host: str, reach: Reach) -> BridgeError:
+def _forbidden(host: str, reach: AllowedHosts) -> BridgeError:
     return Forbidden(
         f"{host} is not a public address, or one of this machine's networks",
         host=host,

@@ -191,7 +191,7 @@ class Folder:
         return self._folder / sha256
 
 
-class Successor:
+class MigratingFiles:
     """`Files` that took the place of others: new blobs go to it, old ones are read where they are.
 
     The old ones are swept as before, until none is left.

@@ -25,7 +25,7 @@ from msgspec import Struct
 from yarl import URL
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
-from bridge.media.download import Reach, guarded_session
+from bridge.media.download import AllowedHosts, guarded_session
 from bridge.retry import Backoff
 from bridge.text import in_quotes, problem_of
 
@@ -55,7 +55,7 @@ class ModelSource(Struct, frozen=True):
     sha256: str | None = None
 
 
-class Fetched(Struct, frozen=True):
+class FetchedModel(Struct, frozen=True):
     """A file that is in place. `checked`: its SHA-256 was known, and is right."""
 
     size: int
@@ -74,7 +74,7 @@ async def fetch(
     progress: Progress,
     *,
     context: ssl.SSLContext | None = None,
-) -> Fetched:
+) -> FetchedModel:
     """Fetch a file to `target`, which must not be there yet.
 
     Raises Forbidden for a host that is not of `hosts`, and DependencyFailed for what is no URL, a
@@ -132,7 +132,7 @@ async def _attempt(
     at, linked = URL(source.url), None
     for _ in range(MAX_REDIRECTS + 1):
         _check(at, hosts, first=False)
-        reach = Reach(hosts, "model_hosts")
+        reach = AllowedHosts(hosts, "model_hosts")
         here, etag = _here(part)
         headers = {"Range": f"bytes={here}-", "If-Range": etag} if here and etag else {}
         timeout = aiohttp.ClientTimeout(sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
@@ -200,7 +200,9 @@ async def _receive(
     return _Expected(total, linked)
 
 
-def _put_in_place(source: ModelSource, part: Path, target: Path, expected: _Expected) -> Fetched:
+def _put_in_place(
+    source: ModelSource, part: Path, target: Path, expected: _Expected
+) -> FetchedModel:
     with part.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
@@ -220,7 +222,7 @@ def _put_in_place(source: ModelSource, part: Path, target: Path, expected: _Expe
         )
     _move(part, target)
     _forget(part)
-    return Fetched(size, found, checked=wanted is not None)
+    return FetchedModel(size, found, checked=wanted is not None)
 
 
 def _move(part: Path, target: Path) -> None:

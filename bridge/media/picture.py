@@ -52,7 +52,7 @@ class Picture(Struct, frozen=True):
     height: int
 
 
-class _Still(Struct):
+class _Frame(Struct):
     """One frame, decoded; `duration` in milliseconds."""
 
     image: Image.Image
@@ -108,7 +108,7 @@ def make(data: bytes, target: TargetImage) -> Picture:
 # From bytes to pixels.
 
 
-def _decode(data: bytes, target: TargetImage) -> tuple[list[_Still], _Metadata]:
+def _decode(data: bytes, target: TargetImage) -> tuple[list[_Frame], _Metadata]:
     name = _PILLOW_NAMES.get(sniff(data).content_type)
     if name is None:
         raise Refusal("it is of a format that cannot be changed")
@@ -122,7 +122,7 @@ def _decode(data: bytes, target: TargetImage) -> tuple[list[_Still], _Metadata]:
         moving = target.format in _MOVING and target.profile.dither is None
         if moving and _is_animated(image):
             return _frames(image, target), metadata
-        return [_Still(_still(image, target))], metadata
+        return [_Frame(_still(image, target))], metadata
 
 
 def _load_plugin(name: str) -> None:
@@ -138,8 +138,8 @@ def _is_animated(image: Image.Image) -> bool:
     return image.format in ("PNG", "GIF", "WEBP") and bool(getattr(image, "is_animated", False))
 
 
-def _frames(image: Image.Image, target: TargetImage) -> list[_Still]:
-    stills: list[_Still] = []
+def _frames(image: Image.Image, target: TargetImage) -> list[_Frame]:
+    stills: list[_Frame] = []
     pixels = 0
     # Not asked how many there are: to count them, Pillow walks through all of them.
     for index in count():
@@ -155,7 +155,7 @@ def _frames(image: Image.Image, target: TargetImage) -> list[_Still]:
             raise Refusal(f"its frames have more than {MAX_PIXELS} pixels together")
         # The file's own image shows another frame after the next seek.
         still = still.copy() if still is image else still
-        stills.append(_Still(still, round(image.info.get("duration") or _DEFAULT_FRAME_MS)))
+        stills.append(_Frame(still, round(image.info.get("duration") or _DEFAULT_FRAME_MS)))
     raise AssertionError("counting has no end")
 
 
@@ -225,7 +225,7 @@ def _metadata(image: Image.Image, target: TargetImage) -> _Metadata:
 
 
 def _encode(
-    stills: list[_Still], attempt: Encoding, target: TargetImage, metadata: _Metadata
+    stills: list[_Frame], attempt: Encoding, target: TargetImage, metadata: _Metadata
 ) -> memoryview:
     size = (attempt.width, attempt.height)
     images = [_sized(still.image, size, target) for still in stills]
@@ -273,7 +273,7 @@ def _options(attempt: Encoding, metadata: _Metadata) -> _Options:
 
 
 def _moving(
-    stills: list[_Still], rest: list[Image.Image], target: TargetImage, metadata: _Metadata
+    stills: list[_Frame], rest: list[Image.Image], target: TargetImage, metadata: _Metadata
 ) -> _Options:
     options: _Options = {
         "save_all": True,

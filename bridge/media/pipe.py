@@ -2,8 +2,9 @@
 
 A frame is two lengths (unsigned, 32 bits, big endian), a header in JSON and a body of raw bytes.
 The bridge sends a `Transcode` with the image as it came, or `Compose` with several; the worker
-answers `Made` with the new one, or `Refused`. For `Measure`, which brings no bytes, the worker asks
-for them by `BytesNeeded`, part by part, and gets each as a body, until it answers `Measured`.
+answers `ImageMade` with the new one, or `ImageRefused`. For `Measure`, which brings no bytes, the
+worker asks for them by `BytesNeeded`, part by part, and gets each as a body, until it answers
+`Measured`.
 Neither side takes a frame longer than it expects.
 """
 
@@ -23,7 +24,7 @@ MAX_HEADER = 128 * 1024
 _LENGTHS = struct.Struct(">II")
 
 
-class Cell(Struct, frozen=True):
+class CollageCell(Struct, frozen=True):
     """The place of an image: how many bytes it has, 0 for none, and what is written below it."""
 
     size: int
@@ -36,7 +37,7 @@ class Collage(Struct, frozen=True):
     Without columns it is an animation as WebP, whose images are shown for `frame_ms` each.
     """
 
-    cells: list[Cell]
+    cells: list[CollageCell]
     width: int
     height: int
     columns: int = 0
@@ -67,14 +68,14 @@ class Measure(Struct, frozen=True, tag=True):
 Task: TypeAlias = Transcode | Compose | Measure
 
 
-class Made(Struct, frozen=True, tag=True):
+class ImageMade(Struct, frozen=True, tag=True):
     """The image is made; width and height in pixels."""
 
     width: int
     height: int
 
 
-class Refused(Struct, frozen=True, tag=True):
+class ImageRefused(Struct, frozen=True, tag=True):
     """The image cannot be made, and why."""
 
     reason: str
@@ -97,10 +98,10 @@ class Measured(Struct, frozen=True, tag=True):
     seconds: float
 
 
-Answer: TypeAlias = Made | Refused | BytesNeeded | Measured
+Answer: TypeAlias = ImageMade | ImageRefused | BytesNeeded | Measured
 
 
-class Broken(Exception):
+class PipeBroken(Exception):
     """The other side is gone, or says what is no frame."""
 
 
@@ -119,13 +120,13 @@ def receive(stream: BinaryIO) -> tuple[bytes, bytes] | None:
     if not lengths:
         return None
     if len(lengths) < _LENGTHS.size:
-        raise Broken("it ended within a frame")
+        raise PipeBroken("it ended within a frame")
     header_length, body_length = _LENGTHS.unpack(lengths)
     if header_length > MAX_HEADER or body_length > MAX_BODY:
-        raise Broken("it announced a frame that is too long")
+        raise PipeBroken("it announced a frame that is too long")
     header, body = stream.read(header_length), stream.read(body_length)
     if len(header) < header_length or len(body) < body_length:
-        raise Broken("it ended within a frame")
+        raise PipeBroken("it ended within a frame")
     return header, body
 
 

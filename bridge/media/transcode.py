@@ -30,14 +30,14 @@ from bridge.contract.reading import UNREADABLE
 from bridge.media import pipe, profile
 from bridge.media.pipe import (
     Answer,
-    Broken,
     BytesNeeded,
     Collage,
     Compose,
-    Made,
+    ImageMade,
+    ImageRefused,
     Measure,
     Measured,
-    Refused,
+    PipeBroken,
     Task,
     Transcode,
 )
@@ -118,7 +118,7 @@ class Transcoder:
             raise CannotTranscode(f"it has {len(data)} bytes, more than {pipe.MAX_BODY}")
         async with self._slots:
             answer, body = await self._ask(_encode(task), data)
-        if not isinstance(answer, Made):
+        if not isinstance(answer, ImageMade):
             raise CannotTranscode(_unexpected(answer))
         # Hashed here: a worker that was given hostile bytes must not be who names them.
         sha256 = await sha256_of(body)
@@ -171,11 +171,11 @@ class Transcoder:
     ) -> tuple[Answer, bytes]:
         try:
             return await self._ask_one(header, data, read)
-        except Broken:
+        except PipeBroken:
             # Something else than this image may have ended it, such as the kernel for its memory.
             try:
                 return await self._ask_one(header, data, read)
-            except Broken as error:
+            except PipeBroken as error:
                 raise CannotTranscode(f"the process that decodes it fails: {error}") from None
 
     async def _ask_one(
@@ -219,7 +219,9 @@ class Transcoder:
 
 
 def _unexpected(answer: Answer) -> str:
-    return answer.reason if isinstance(answer, Refused) else "its process answers something else"
+    return (
+        answer.reason if isinstance(answer, ImageRefused) else "its process answers something else"
+    )
 
 
 class _Worker:
@@ -299,10 +301,10 @@ class _Worker:
             pipe.send(self._tasks, header, data)
             frame = pipe.receive(self._answers)
         except OSError as error:
-            raise Broken(str(error)) from None
+            raise PipeBroken(str(error)) from None
         if frame is None:
-            raise Broken("it ended")
+            raise PipeBroken("it ended")
         try:
             return _read_answer(frame[0]), frame[1]
         except UNREADABLE as error:
-            raise Broken(f"it answered what is no answer: {error}") from None
+            raise PipeBroken(f"it answered what is no answer: {error}") from None

@@ -25,10 +25,10 @@ from bridge.media.pipe import (
     Answer,
     BytesNeeded,
     Compose,
-    Made,
+    ImageMade,
+    ImageRefused,
     Measure,
     Measured,
-    Refused,
     Task,
     Transcode,
 )
@@ -77,7 +77,7 @@ def _measure(size: int, tasks: BinaryIO, answers: BinaryIO) -> Measured:
         pipe.send(answers, _encode(BytesNeeded(offset, count)))
         frame = pipe.receive(tasks)
         if frame is None:
-            raise pipe.Broken("it ended")
+            raise pipe.PipeBroken("it ended")
         return frame[1]
 
     began = time.process_time()
@@ -99,12 +99,12 @@ def _make(task: Transcode | Compose, data: bytes) -> tuple[Answer, memoryview]:
         else:
             made = collage.make(data, task.collage)
     except MemoryError:
-        return Refused("it takes more memory than it may"), nothing
+        return ImageRefused("it takes more memory than it may"), nothing
     except Exception as error:  # noqa: BLE001 - broken images raise nearly anything
-        return Refused(_reason(error)), nothing
+        return ImageRefused(_reason(error)), nothing
     if len(made.data) > pipe.MAX_BODY:
-        return Refused(f"it takes {len(made.data)} bytes, more than {pipe.MAX_BODY}"), nothing
-    return Made(made.width, made.height), made.data
+        return ImageRefused(f"it takes {len(made.data)} bytes, more than {pipe.MAX_BODY}"), nothing
+    return ImageMade(made.width, made.height), made.data
 
 
 def _reason(error: Exception) -> str:

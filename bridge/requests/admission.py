@@ -291,7 +291,7 @@ class Admission:
             inputs=plan.inputs,
             runnable=or_unset(runnable),
             missing=UNSET if lacking is None or runnable else lacking,
-            instances=self._library.catalogue.able(self._library.catalogue.needs(prompt)),
+            instances=self._library.catalogue.capable(self._library.catalogue.needs(prompt)),
             position=position,
             eta_s=job_messages.seconds(book.eta_of_next(workflow.name, position)),
         )

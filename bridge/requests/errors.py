@@ -8,7 +8,7 @@ from msgspec import UnsetType
 
 from bridge.contract.errors import BridgeError, Busy, internal
 from bridge.contract.messages import Transaction
-from bridge.jobs.database import Away, DatabaseError, LeaseLost
+from bridge.jobs.database import DatabaseError, LeaseLost, TransientError
 from bridge.requests.context import Answer
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def refusal(error: Exception, transaction: Transaction | UnsetType, request: str
         raise error
     if isinstance(error, BridgeError):
         return Answer(error=error, transaction=transaction)
-    if isinstance(error, Away):
+    if isinstance(error, TransientError):
         log.error("%s failed: %s", request, error)
     else:
         log.error("%s failed", request, exc_info=error)

@@ -54,7 +54,7 @@ from bridge.requests.admission import Admission
 from bridge.requests.context import Answer, PartBytes, RequestContext, Respond, Submission
 from bridge.requests.errors import refusal
 from bridge.requests.processor_time import LISTED, ProcessorTime
-from bridge.requests.rate_limit import Flood, RateLimiter
+from bridge.requests.rate_limit import RateLimiter, RequestDropped
 from bridge.requests.sets import SetRequests
 from bridge.requests.thumbnails import Thumbnails
 
@@ -108,7 +108,7 @@ class RequestHandler:
             if request.transaction is not UNSET:
                 transaction = request.transaction
             await self._carry_out(context, request, main, transaction, respond)
-        except Flood:
+        except RequestDropped:
             pass
         except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
             # A large payload takes milliseconds, in which nobody is served: it is read once.
@@ -142,9 +142,9 @@ class RequestHandler:
             report = await self._report(context, request, transaction)
             respond(Answer(data=report, transaction=transaction))
 
-    def is_flood(self, client: str) -> bool:
+    def would_drop(self, client: str) -> bool:
         """True if a request of this client, whatever it is, would get no answer."""
-        return self._rate_limiter.floods(client)
+        return self._rate_limiter.would_drop(client)
 
     def know(self, clients: Iterable[str]) -> None:
         """Take note of clients that are not new, such as those that the journal has."""
@@ -158,7 +158,7 @@ class RequestHandler:
         """Answer a request that an adapter refuses with `error`; it counts for the rate."""
         try:
             self._rate_limiter.count(context.client)
-        except Flood:
+        except RequestDropped:
             return
         except QuotaExceeded as above:
             error = above

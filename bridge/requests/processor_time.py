@@ -42,7 +42,7 @@ BYTE = 4e-9
 _DEAR = frozenset(("submit", RUN, "list", "workflows"))
 
 
-class _Spent(Struct):
+class _ClientBudget(Struct):
     """A client's budget; `works` is the number of works in progress for it."""
 
     seconds: TokenBucket
@@ -56,7 +56,7 @@ class ProcessorTime:
         """`per_s` returns a client's share: seconds of one processor in each second."""
         self._per_s = per_s
         self._clock = clock
-        self._clients: OrderedDict[str, _Spent] = OrderedDict()
+        self._clients: OrderedDict[str, _ClientBudget] = OrderedDict()
         self._works = 0
 
     def spend(self, client: str, seconds: float) -> None:
@@ -103,10 +103,10 @@ class ProcessorTime:
         self._works -= 1
         self.spend(client, seconds)
 
-    def _of(self, client: str) -> _Spent:
+    def _of(self, client: str) -> _ClientBudget:
         found = self._clients.pop(client, None)
         if found is None:
-            found = _Spent(TokenBucket.full(self._per_s(client), BURST_S, self._clock()))
+            found = _ClientBudget(TokenBucket.full(self._per_s(client), BURST_S, self._clock()))
             found.seconds.burst = found.seconds.tokens = self._per_s(client) * BURST_S
         self._clients[client] = found
         if len(self._clients) > MAX_CLIENTS:

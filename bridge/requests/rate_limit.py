@@ -26,7 +26,7 @@ _REFUSED_NEW_PER_S = 20.0
 _NEW_BURST_S = 1.0
 
 
-class Flood(QuotaExceeded):
+class RequestDropped(QuotaExceeded):
     """A request so far above the rate that it gets no answer, not even a refusal."""
 
 
@@ -43,8 +43,8 @@ class _Allowance(Struct, frozen=True):
     def refusal(
         self, text: str, now: float, setting: str, limit: float, least_s: float = 0.0
     ) -> QuotaExceeded:
-        """Return the error for a request above the rate: a Flood if no refusal is left either."""
-        kind = QuotaExceeded if self.refusals.try_take(now) else Flood
+        """Return the error for a request above the rate: RequestDropped if no refusal is left."""
+        kind = QuotaExceeded if self.refusals.try_take(now) else RequestDropped
         wait_s = max(least_s, self.requests.wait_s(now))
         return kind(text, limit=limit, setting=setting, retry_after_s=round(wait_s, 3))
 
@@ -86,8 +86,8 @@ class RateLimiter:
         """True if a client is not new."""
         return client in self._known or client in self._asked_once or self._listed(client)
 
-    def floods(self, client: str) -> bool:
-        """True if a request of this client would be a Flood; it is not counted."""
+    def would_drop(self, client: str) -> bool:
+        """True if a request of this client would get no answer; it is not counted."""
         allowance = self._known.get(client) or self._asked_once.get(client)
         if allowance is None:
             if self._listed(client):
@@ -98,8 +98,8 @@ class RateLimiter:
     def count(self, client: str) -> None:
         """Count a request.
 
-        Raises QuotaExceeded, with `retry_after_s`; Flood when as many refusals were answered as
-        requests would have been allowed.
+        Raises QuotaExceeded, with `retry_after_s`; RequestDropped when as many refusals
+        were answered as requests would have been allowed.
         """
         now = self._clock()
         if self.knows(client):

@@ -157,7 +157,7 @@ class SetRequests:
                 setting=setting(client, "max_set"),
             )
 
-    async def _bound(self, submission: Submission) -> _Bound:
+    async def _bound(self, submission: Submission) -> _BoundSet:
         """Bind the inputs of all the set's jobs. Raises BridgeError for the first that fails."""
         client, submit = submission.client, submission.submit
         workflow = self._admission.workflow(submission)
@@ -241,14 +241,14 @@ class SetRequests:
         return ForgetSetReport(set_id=key.job_id, forgotten=forgotten)
 
 
-class _Bound(msgspec.Struct, frozen=True):
+class _BoundSet(msgspec.Struct, frozen=True):
     """A set, and the bytes that came with the request, by their SHA-256."""
 
     spec: SetSpec
     media: dict[str, bytes]
 
 
-class _Draws:
+class _RepeatedDraws:
     """Random numbers that repeat: all jobs of a grid have the same seed unless the grid varies it.
 
     Numbers between the same bounds repeat in their order, whatever else is drawn.
@@ -294,12 +294,12 @@ class _Binder:
         self._now = now
         self._media = media
         self._catalogue = catalogue
-        self._draws = _Draws()
+        self._draws = _RepeatedDraws()
         # Media is read once, however many jobs have it: by input, and by the value's identity.
         self._taken: dict[tuple[str, int], MediaInput] = {}
         self._new: dict[str, bytes] = {}
 
-    async def bind(self, axes: list[list[expansion.Entry]]) -> _Bound:
+    async def bind(self, axes: list[list[expansion.Entry]]) -> _BoundSet:
         """Bind all entries. Raises BridgeError, which names the job that cannot be."""
         submit = self._submission.submit
         same_seed = submit.grid is not UNSET
@@ -338,7 +338,7 @@ class _Binder:
             ordered=submit.ordered,
             collect=or_none(submit.collect) or [],
         )
-        return _Bound(spec, self._new)
+        return _BoundSet(spec, self._new)
 
     def _canonical(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return inputs by their own names, whichever a request gives them. Raises InvalidInput."""

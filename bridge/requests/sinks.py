@@ -19,7 +19,7 @@ from bridge.contract.messages import Submit, or_none
 from bridge.contract.sinks import Put
 from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarget
 from bridge.jobs.job import JobSinks, OutputSink, ResultWebhook
-from bridge.media.download import Reach
+from bridge.media.download import AllowedHosts
 from bridge.requests.permissions import Permissions, setting
 from bridge.text import in_quotes
 from bridge.workflows.sidecar import SinkRules
@@ -54,7 +54,7 @@ class Sinks:
                 webhooks += sinks.webhooks
         return JobSinks(_once(put), _once(webhooks))
 
-    def check(self, client: str, sink: OutputSink | ResultWebhook, target: Target) -> Reach:
+    def check(self, client: str, sink: OutputSink | ResultWebhook, target: Target) -> AllowedHosts:
         """Check that a target may be used now; returns the addresses that it may reach.
 
         Raises BadRequest for an unknown folder, and Forbidden.
@@ -66,7 +66,7 @@ class Sinks:
         where = setting(client, "sink_hosts")
         if sink.own:
             # The operator's word is enough, also for a private host.
-            return Reach((target.host,) if isinstance(target, HttpTarget) else (), where)
+            return AllowedHosts((target.host,) if isinstance(target, HttpTarget) else (), where)
         match target:
             case HttpTarget(host=host):
                 self._permissions.check_sink_host(client, host)
@@ -74,7 +74,7 @@ class Sinks:
                 self._permissions.check_sink_folder(client, name)
             case TopicTarget(topic=topic):
                 self._permissions.check_sink_topic(client, topic)
-        return Reach(self._permissions.private_sink_hosts(client), where)
+        return AllowedHosts(self._permissions.private_sink_hosts(client), where)
 
     def _asked(self, client: str, submit: Submit) -> JobSinks:
         put = []

@@ -73,13 +73,13 @@ class Thumbnails:
     async def _make_for(self, client: str, stored: Stored, width: int) -> Stored:
         took_s = 0.0
         try:
-            await self._turns.take(client)
+            await self._turns.acquire(client)
             began = time.monotonic()
             try:
                 return await self._make(stored, width)
             finally:
                 took_s = time.monotonic() - began
-                self._turns.give()
+                self._turns.release()
         finally:
             self._processor.end(client, took_s)
 
@@ -113,8 +113,8 @@ class _Turns:
         self._taken = False
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
-    async def take(self, client: str) -> None:
-        """Wait for a turn. Call `give` after it."""
+    async def acquire(self, client: str) -> None:
+        """Wait for a turn. Call `release` after it."""
         if not self._taken:
             self._taken = True
             return
@@ -124,10 +124,10 @@ class _Turns:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.give()
+                self.release()
             raise
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Let the next waiting client in."""
         while self._waiting:
             client, turns = self._waiting.popitem(last=False)

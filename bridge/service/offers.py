@@ -81,7 +81,7 @@ class OfferExchange:
         """True if another bridge has a ComfyUI of that name."""
         return comfyui in self._known
 
-    def able(self, needs: Needs) -> dict[str, ComfyUIState | None]:
+    def capable(self, needs: Needs) -> dict[str, ComfyUIState | None]:
         """Return the ComfyUIs of other bridges that have what is needed, and their states.
 
         A single one that takes jobs is enough; None stands for one whose bridge is gone. Only the

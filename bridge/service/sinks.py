@@ -13,7 +13,7 @@ from bridge.contract.topics import Topics
 from bridge.jobs.job import ResultWebhook
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import PendingWebhook
-from bridge.media.download import Reach
+from bridge.media.download import AllowedHosts
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks, check_folder
 from bridge.sinks import signature
@@ -61,7 +61,7 @@ class SinkParts:
             ours=ours,
         )
 
-    def _reach(self, hook: PendingWebhook) -> Reach:
+    def _reach(self, hook: PendingWebhook) -> AllowedHosts:
         target = targets.read_http(hook.url, "webhook")
         return self.rules.check(hook.client, ResultWebhook(hook.url, hook.own), target)
 

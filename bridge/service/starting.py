@@ -8,7 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from bridge.aio import first, wait_set
-from bridge.jobs.database import FULL_DISK, Away
+from bridge.jobs.database import FULL_DISK, TransientError
 from bridge.retry import Backoff
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ async def waited_out(
     while True:
         try:
             await first(step(), stopping.wait())
-        except (Away, OSError) as error:
+        except (TransientError, OSError) as error:
             if not may_pass(error):
                 raise
             log.error("cannot start yet, trying again: %s", error)  # noqa: TRY400
@@ -46,4 +46,6 @@ async def waited_out(
 
 def may_pass(error: BaseException) -> bool:
     """True if an error is due to a full disk, or to a database that is away."""
-    return isinstance(error, Away) or (isinstance(error, OSError) and error.errno in _FULL)
+    return isinstance(error, TransientError) or (
+        isinstance(error, OSError) and error.errno in _FULL
+    )

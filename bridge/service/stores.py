@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bridge.config import Config, first_line
 from bridge.jobs.database import DatabaseError, need_driver
-from bridge.media.files import Files, Folder, Successor
+from bridge.media.files import Files, Folder, MigratingFiles
 
 if TYPE_CHECKING:
     from bridge.jobs.object_store import ObjectStore
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def files_of(config: Config) -> Files:
     """Return the store of large outputs and inputs. Raises DatabaseError."""
     beside = _beside_journal(config)
-    return beside if config.bucket is None else Successor(bucket_of(config), beside)
+    return beside if config.bucket is None else MigratingFiles(bucket_of(config), beside)
 
 
 def bucket_of(config: Config) -> ObjectStore:

@@ -24,7 +24,7 @@ from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
 from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarget
 from bridge.jobs.job import Job, OutputSink
-from bridge.media.download import Reach, passes
+from bridge.media.download import AllowedHosts, passes
 from bridge.retry import Backoff, retry
 from bridge.sinks import http, schedule
 from bridge.sinks.folder import FolderWriter
@@ -44,7 +44,7 @@ Read = Callable[[str, int], AsyncIterator[bytes]]
 # Raises TooLarge, Forbidden, and OSError if there is no broker for the moment.
 PublishTopic = Callable[[Job, OutputInfo, str, bytes], Awaitable[None]]
 # Returns the addresses that a client may reach with a target. Raises Forbidden or BadRequest.
-Check = Callable[[str, OutputSink, Target], Reach]
+Check = Callable[[str, OutputSink, Target], AllowedHosts]
 
 
 class NamedFolder(Struct, frozen=True):

@@ -15,7 +15,7 @@ from msgspec import Struct
 from yarl import URL
 
 from bridge.contract.sinks import Headers
-from bridge.media.download import Reach, checked_host, guarded_session
+from bridge.media.download import AllowedHosts, checked_host, guarded_session
 from bridge.sinks import schedule
 from bridge.sinks.schedule import STALL_S, DeliveryRefused
 
@@ -36,7 +36,7 @@ class Body(Struct, frozen=True):
     content_type: str
 
 
-async def put(url: str, headers: Headers, body: Body, reach: Reach) -> None:
+async def put(url: str, headers: Headers, body: Body, reach: AllowedHosts) -> None:
     """Send bytes by PUT, once.
 
     Raises Forbidden, DeliveryRefused, aiohttp.ClientError, OSError and TimeoutError.
@@ -46,7 +46,7 @@ async def put(url: str, headers: Headers, body: Body, reach: Reach) -> None:
     await _request("PUT", url, sent, reach, body.source)
 
 
-async def post(url: str, headers: Mapping[str, str], data: bytes, reach: Reach) -> None:
+async def post(url: str, headers: Mapping[str, str], data: bytes, reach: AllowedHosts) -> None:
     """Send bytes by POST, once; raises as `put`."""
 
     async def source() -> AsyncIterator[bytes]:
@@ -56,7 +56,7 @@ async def post(url: str, headers: Mapping[str, str], data: bytes, reach: Reach) 
     await _request("POST", url, sent, reach, source)
 
 
-async def make_folders(url: str, headers: Headers, reach: Reach) -> None:
+async def make_folders(url: str, headers: Headers, reach: AllowedHosts) -> None:
     """Make the folders of WebDAV above a file, from the first that is there; raises as `put`."""
     missing: list[URL] = []
     at = URL(url, encoded=True).with_query(None)
@@ -77,7 +77,7 @@ async def make_folders(url: str, headers: Headers, reach: Reach) -> None:
 
 
 async def _request(
-    method: str, url: str, headers: Mapping[str, str], reach: Reach, source: Source | None
+    method: str, url: str, headers: Mapping[str, str], reach: AllowedHosts, source: Source | None
 ) -> None:
     # As it is: a signature is of the very characters.
     at = URL(url, encoded=True)

@@ -21,7 +21,7 @@ from bridge.contract.errors import BridgeError
 from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.webhooks import PendingWebhook
-from bridge.media.download import Reach
+from bridge.media.download import AllowedHosts
 from bridge.sinks import http, schedule, signature
 from bridge.sinks.schedule import DeliveryRefused
 from bridge.text import problem_of
@@ -34,7 +34,7 @@ AT_ONCE = 4
 LOOK_AGAIN_S = 5.0
 
 # Raises Forbidden unless a webhook may be sent; returns the addresses it may reach.
-CheckHook = Callable[[PendingWebhook], Reach]
+CheckHook = Callable[[PendingWebhook], AllowedHosts]
 # Called with each webhook that was given up, and why.
 GaveUp = Callable[[PendingWebhook, str], None]
 

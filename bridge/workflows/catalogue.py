@@ -151,7 +151,7 @@ class NodeCatalogue:
             ),
         )
 
-    def able(self, needs: Needs) -> list[str]:
+    def capable(self, needs: Needs) -> list[str]:
         """Return the names of all ComfyUIs that have what is needed, sorted."""
         return sorted(name for name in self._infos if self.can_run(name, needs))
 

@@ -279,7 +279,7 @@ class NodeClass(msgspec.Struct, frozen=True, dict=True):
         return self.input(name) is not None or self.input(name.partition(".")[0]) is not None
 
 
-class Undecoded(Mapping[str, Any]):
+class UndecodedClasses(Mapping[str, Any]):
     """Declarations by class, as JSON: each is decoded when it is asked for, and not kept.
 
     Asking raises msgspec's DecodeError, UnicodeDecodeError or RecursionError where one cannot be.
@@ -320,7 +320,7 @@ class ObjectInfo:
         ObjectInfoError if it is no JSON object.
         """
         raw = _classes(data)
-        known = Undecoded(raw)
+        known = UndecodedClasses(raw)
         for name in no_outputs:
             found = _decoded(known, name)
             if isinstance(found, dict):

@@ -113,7 +113,7 @@ class Sidecar(Struct, frozen=True):
         return _error(self.text, path, problem, allowed)
 
 
-class _Top(Struct, forbid_unknown_fields=True):
+class _SidecarTables(Struct, forbid_unknown_fields=True):
     title: str | None = None
     description: str | None = None
     inputs: dict[str, dict[str, Any]] = {}
@@ -140,7 +140,7 @@ def read(data: bytes) -> Sidecar:
         raise SidecarError(f"not valid TOML: {problem}", line=line) from None
     except RecursionError:
         raise SidecarError("not valid TOML: nested too deeply") from None
-    top = _convert(raw, _Top, (), text)
+    top = _convert(raw, _SidecarTables, (), text)
     return Sidecar(
         text=text,
         title=top.title,
@@ -158,7 +158,7 @@ def read(data: bytes) -> Sidecar:
     )
 
 
-def _sinks(top: _Top, text: str) -> SinkRules:
+def _sinks(top: _SidecarTables, text: str) -> SinkRules:
     """Return the sinks of a sidecar, whose targets can all be read. Raises SidecarError."""
     puts = tuple(_convert(each, Put, ("put",), text) for each in top.put)
     hook = None if top.webhook is None else _convert(top.webhook, Webhook, ("webhook",), text)

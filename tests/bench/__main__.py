@@ -66,14 +66,14 @@ def _measure(rows: Sequence[str], rounds: int, file: Path | None) -> Report:
             tempfile.TemporaryDirectory(prefix="run-", dir=FOLDER) as folder,
             _comfyui(Path(folder), wanted=any(each.comfyui for each in chosen)) as server,
         ):
-            stand = Stand(Path(folder), server, rounds, _tell)
+            stand = Stand(Path(folder), server, rounds, _print)
             report = asyncio.run(_report(stand, server, chosen, at))
     except KeyboardInterrupt:
-        _tell("interrupted; everything is stopped")
+        _print("interrupted; everything is stopped")
         sys.exit(INTERRUPTED)
     file = file or FOLDER / f"{at:%Y%m%d-%H%M%S}.json"
     file.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
-    _tell(f"all figures as JSON: {file}")
+    _print(f"all figures as JSON: {file}")
     return report
 
 
@@ -91,7 +91,7 @@ def _comfyui(folder: Path, *, wanted: bool) -> Iterator[Server | None]:
     if not wanted:
         yield None
         return
-    _tell("starting ComfyUI")
+    _print("starting ComfyUI")
     (folder / CHECKPOINTS).mkdir()
     paths = folder / "paths.json"  # which is YAML, as ComfyUI wants it
     paths.write_bytes(msgspec.json.encode({"bench": {"checkpoints": str(folder / CHECKPOINTS)}}))
@@ -110,24 +110,26 @@ async def _report(
 ) -> Report:
     machine = await describe(server)
     if machine.load > machine.cores:
-        _tell(f"the machine is busy (load {machine.load:.1f}): trust the ratios only, and not much")
+        _print(
+            f"the machine is busy (load {machine.load:.1f}): trust the ratios only, and not much"
+        )
     rows: list[Row] = []
     rounds = stand.rounds
     failed: dict[str, str] = {}
     for measurement in chosen:
         began = time.monotonic()
-        _tell(f"{measurement.name}: {measurement.about}")
+        _print(f"{measurement.name}: {measurement.about}")
         stand.rounds = min(rounds, measurement.rounds)
         try:
             rows += await measurement.measure(stand)
         except Exception as error:  # noqa: BLE001 - the others' figures are good nevertheless
             failed[measurement.name] = f"{type(error).__name__}: {error}".partition("\n")[0]
             traceback.print_exc()
-        _tell(f"{measurement.name} took {time.monotonic() - began:.0f} s")
+        _print(f"{measurement.name} took {time.monotonic() - began:.0f} s")
     return Report(at.isoformat(), machine, rounds, rows, failed)
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     click.echo(line, err=True)
 
 

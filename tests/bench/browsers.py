@@ -30,7 +30,7 @@ _READ: Final = 256 * 1024
 _TIMEOUT_S: Final = 120.0
 
 
-class Door(Struct, frozen=True):
+class WebServer(Struct, frozen=True):
     """A server in a process of its own; `key` is for its client `bench`."""
 
     pid: int
@@ -39,7 +39,9 @@ class Door(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def door(stand: Stand, broker: Mosquitto, **settings: object) -> AsyncIterator[Door]:
+async def web_server(
+    stand: Stand, broker: Mosquitto, **settings: object
+) -> AsyncIterator[WebServer]:
     """Run the web adapter alone."""
     folder = stand.new_folder("door")
     key = await _output("-m", "bridge", "keys", "add", "bench", "--data", str(folder))
@@ -47,22 +49,22 @@ async def door(stand: Stand, broker: Mosquitto, **settings: object) -> AsyncIter
     given = {"mqtt_url": broker.url, "data": folder, "websocket_listen": f"127.0.0.1:{port}"}
     ours = {f"COMFY2MQTT_{name.upper()}": str(each) for name, each in {**given, **settings}.items()}
     async with _running(port, folder / "log", "-m", "bridge", "websocket", **ours) as pid:
-        yield Door(pid, port, key.strip())
+        yield WebServer(pid, port, key.strip())
 
 
 @asynccontextmanager
-async def broadcasting(stand: Stand) -> AsyncIterator[Door]:
+async def broadcasting(stand: Stand) -> AsyncIterator[WebServer]:
     """Run a server that does nothing but `websockets.broadcast`."""
     port = _free_port()
     folder = stand.new_folder("broadcasting")
     async with _running(port, folder / "log", "-m", "tests.bench.broadcasting", str(port)) as pid:
-        yield Door(pid, port, "")
+        yield WebServer(pid, port, "")
 
 
 class Readers:
     """Connections that read and count; use as `async with Readers(served, 100) as readers`."""
 
-    def __init__(self, served: Door, count: int) -> None:
+    def __init__(self, served: WebServer, count: int) -> None:
         self._door = served
         self._count = count
         self._sockets: list[socket.socket] = []
@@ -101,7 +103,7 @@ class Readers:
             self._done.set()
 
 
-async def connected(served: Door) -> socket.socket:
+async def connected(served: WebServer) -> socket.socket:
     """Return a socket that is open, and registered where there is a key."""
     loop = asyncio.get_running_loop()
     found = socket.socket()

@@ -171,7 +171,7 @@ async def _serve(kind: str, setting: Mapping[str, str], workflows: Mapping[str, 
         broker.publish("comfy2mqtt/bridge/state", b"online", retain=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(forwarding.read())
-            tasks.create_task(socket.hand_on(forwarding.take))
+            tasks.create_task(socket.deliver_frames(forwarding.take))
 
 
 def _main(kind: str) -> None:

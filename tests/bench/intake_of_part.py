@@ -45,7 +45,7 @@ def part_of(client: str, of: int) -> int:
 
 def _take(part: int, of: int) -> None:
     """Have every bridge of this process take a part."""
-    connect, messages = Subscriber._connection, Subscriber._without_floods
+    connect, messages = Subscriber._connection, Subscriber._without_dropped
 
     def connection(self: Subscriber) -> Connection:
         client_id = self._settings.client_id
@@ -70,7 +70,7 @@ def _take(part: int, of: int) -> None:
         return True
 
     Subscriber._connection = connection  # type: ignore[method-assign]
-    Subscriber._without_floods = mine  # type: ignore[method-assign]
+    Subscriber._without_dropped = mine  # type: ignore[method-assign]
     Group.granted = granted  # type: ignore[method-assign,assignment]
     Group.confirm = confirm  # type: ignore[method-assign,assignment]
 

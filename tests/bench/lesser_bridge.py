@@ -106,7 +106,7 @@ def _waits() -> None:
     database.Database._serve = serve  # type: ignore[method-assign]
 
 
-def _news() -> None:
+def _statuses() -> None:
     Publisher.status = _nothing  # type: ignore[method-assign]
     Publisher.progress = _nothing  # type: ignore[method-assign]
 
@@ -121,7 +121,7 @@ PARTS: Mapping[str, tuple[str, Callable[[], None]]] = {
     "file": ("the journal's file: it is in memory", _file),
     "thread": ("the journal's file and its thread", _thread),
     "waits": ("the waits for commits, which happen meanwhile", _waits),
-    "news": ("statuses and progress", _news),
+    "news": ("statuses and progress", _statuses),
     "cleanup": ("the cleaning up at ComfyUI", _cleanup),
     "collector": ("Python's garbage collector", gc.disable),
 }

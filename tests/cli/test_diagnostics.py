@@ -32,7 +32,7 @@ REASONS = [*get_args(StartFailure), ComfyUIUnreachable.code, ComfyUIForbidden.co
 OPERATIONS = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
-def told(state: StateName, **more: object) -> ComfyUIState:
+def state_of(state: StateName, **more: object) -> ComfyUIState:
     return ComfyUIState(state=state, since=0.0, **{"restarts": 0, **more})  # type: ignore[arg-type]
 
 
@@ -48,12 +48,14 @@ def test_each_state_is_in_the_manual(state: StateName) -> None:
 
 
 def test_a_ready_one_needs_nothing() -> None:
-    assert explain("default", told("ready")).good
-    assert not explain("default", told("ready")).advice
+    assert explain("default", state_of("ready")).good
+    assert not explain("default", state_of("ready")).advice
 
 
 def test_one_that_was_given_up_has_a_reason_and_advice() -> None:
-    state = told("crash_loop", reason="no_comfyui", last_error="there is no main.py", restarts=1)
+    state = state_of(
+        "crash_loop", reason="no_comfyui", last_error="there is no main.py", restarts=1
+    )
     finding = explain("gpu0", state)
     assert not finding.good
     assert "no_comfyui: there is no main.py" in finding.what
@@ -62,13 +64,13 @@ def test_one_that_was_given_up_has_a_reason_and_advice() -> None:
 
 
 def test_one_that_the_operator_took_away_is_no_fault() -> None:
-    finding = explain("gpu0", told("yielded"))
+    finding = explain("gpu0", state_of("yielded"))
     assert finding.good
     assert finding.advice == "comfy2mqtt comfyui resume gpu0"
 
 
 def test_one_that_is_well_again_shows_its_last_error() -> None:
-    state = told("ready", reason="hung", last_error="a prompt does not get on", restarts=2)
+    state = state_of("ready", reason="hung", last_error="a prompt does not get on", restarts=2)
     finding = explain("gpu0", state)
     assert finding.good
     assert "started again 2 times" in finding.what
@@ -76,7 +78,7 @@ def test_one_that_is_well_again_shows_its_last_error() -> None:
 
 
 def test_one_that_answers_anybody_is_a_fault_if_it_is_the_bridges_own() -> None:
-    finding = explain("gpu0", told("ready", unguarded=True))
+    finding = explain("gpu0", state_of("ready", unguarded=True))
     assert not finding.good
     assert "any web page" in finding.what
 
@@ -105,15 +107,17 @@ def test_an_attached_one_that_answers_anybody_is_its_owners_to_guard() -> None:
 )
 def test_each_known_cause_has_its_own_advice(said: str, advice: str) -> None:
     last = f"ComfyUI exited with code 1: {said}"
-    finding = explain("default", told("crash_loop", reason="exited", last_error=last, restarts=5))
+    finding = explain(
+        "default", state_of("crash_loop", reason="exited", last_error=last, restarts=5)
+    )
     assert advice in finding.advice
     assert "comfy2mqtt comfyui start default" in finding.advice
 
 
 def test_one_that_starts_again_after_it_ended_is_not_well() -> None:
-    state = told("starting", reason="exited", last_error="x", restarts=2)
+    state = state_of("starting", reason="exited", last_error="x", restarts=2)
     assert not explain("default", state).good
-    assert explain("default", told("starting")).good
+    assert explain("default", state_of("starting")).good
 
 
 def test_a_hook_that_failed_is_a_fault_and_says_what_waits() -> None:
@@ -152,8 +156,8 @@ def test_a_queue_that_is_held_is_a_fault_of_the_bridge_that_is_named() -> None:
 
 
 def test_one_that_is_to_yield_is_not_reported_as_ready_alone() -> None:
-    assert explain("main", told("ready")).what == "its ComfyUI 'main' is ready"
-    yielding = explain("main", told("ready", yielding=True))
+    assert explain("main", state_of("ready")).what == "its ComfyUI 'main' is ready"
+    yielding = explain("main", state_of("ready", yielding=True))
     assert yielding.good
     assert yielding.what.endswith("is ready, and gets no more jobs: it is to be yielded")
 
@@ -166,7 +170,7 @@ def test_who_has_a_gpu_is_reported() -> None:
     assert explain_gpu(lent).what == (
         "'games' has its GPU 'card' until 1970-01-01T00:00:00Z; films waits"
     )
-    assert "another program" in explain("main", told("yielded"), lent=True).what
+    assert "another program" in explain("main", state_of("yielded"), lent=True).what
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from bridge.adapters.web.keyring import Keyring
 from bridge.cli.main import main
-from bridge.comfyui.managed import Current, Version
+from bridge.comfyui.managed import CurrentVersion, Version
 from bridge.jobs.journal import Journal
 from tests.jobs.drafts import draft
 from tests.workflows.graphs import INFO, NAMED
@@ -279,7 +279,7 @@ def test_a_comfyui_that_is_not_installed_yet_is_no_fault(
     (folder / "code" / "main.py").touch()
     python = Path(sys.executable)
     version = Version("0.9.9", str(folder / "code"), str(python), str(python.resolve()))
-    (folder / "current.json").write_bytes(msgspec.json.encode(Current(used=version)))
+    (folder / "current.json").write_bytes(msgspec.json.encode(CurrentVersion(used=version)))
     assert finding() == {
         "good": True,
         "what": "the managed ComfyUI 0.9.9 is installed",

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from bridge.cli.main import main
 from bridge.cli.mosquitto import USERS, BrokerListeners, access_file
 from bridge.contract import access
-from bridge.contract.access import Others
+from bridge.contract.access import ForeignTopics
 from bridge.contract.topics import Topics
 from bridge.mosquitto import FILES
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_files_in_the_repository_are_what_setup_writes() -> None:
     access_text = access_file(Path("/etc/mosquitto/conf.d"), BrokerListeners())
     assert (FILES / "comfy2mqtt-access.conf").read_text() == access_text
-    assert (FILES / "comfy2mqtt.acl").read_text() == access.acl(Topics(), USERS, Others())
+    assert (FILES / "comfy2mqtt.acl").read_text() == access.acl(Topics(), USERS, ForeignTopics())
 
 
 def test_setup_opens_loopback_alone_and_lets_nobody_in_without_a_password(

@@ -47,7 +47,7 @@ async def received(socket: ComfyUISocket, count: int) -> list[Frame]:
         if len(found) >= count:
             enough.set()
 
-    await first(socket.hand_on(take), asyncio.wait_for(enough.wait(), PATIENCE_S))
+    await first(socket.deliver_frames(take), asyncio.wait_for(enough.wait(), PATIENCE_S))
     return found
 
 
@@ -76,7 +76,7 @@ async def test_what_goes_wrong_with_a_frame_is_raised_and_ends_the_connection() 
     async with talked_to(STATUS, STATUS) as url, connected(url) as opened:
         with pytest.raises(LookupError, match="a defect"):
             async with asyncio.timeout(PATIENCE_S):
-                await opened.hand_on(take)
+                await opened.deliver_frames(take)
 
 
 async def test_a_server_that_hangs_up_is_unreachable_once_all_that_it_sent_is_taken() -> None:
@@ -93,7 +93,7 @@ async def test_a_server_that_hangs_up_is_unreachable_once_all_that_it_sent_is_ta
             connected_to.set()
             with pytest.raises(ComfyUIUnreachable):
                 async with asyncio.timeout(PATIENCE_S):
-                    await opened.hand_on(found.append)
+                    await opened.deliver_frames(found.append)
     assert [type(frame) for frame in found] == [StatusMessage]
 
 

@@ -32,12 +32,12 @@ def stats(name: str, index: int | None = 0, **more: Any) -> dict[str, Any]:
 RTX = stats("cuda:0 NVIDIA GeForce RTX 3090 : cudaMallocAsync")
 
 
-def told(*args: Any) -> Any:
+def reported(*args: Any) -> Any:
     return msgspec.to_builtins(figures(*args))
 
 
 def test_a_card_has_memory_temperature_and_power() -> None:
-    assert told(RTX, cards_of(ONE), None) == {
+    assert reported(RTX, cards_of(ONE), None) == {
         "source": "nvidia-smi",
         "device": "NVIDIA GeForce RTX 3090",
         "vram_total": 25386352640,
@@ -48,20 +48,22 @@ def test_a_card_has_memory_temperature_and_power() -> None:
 
 
 def test_without_nvidia_there_is_what_comfyui_says() -> None:
-    found = told(stats("cuda:0 AMD Radeon RX 7900 XTX : native"), [], None)
+    found = reported(stats("cuda:0 AMD Radeon RX 7900 XTX : native"), [], None)
     assert (found["source"], found["vram_total"]) == ("comfyui", 25386352640)
     assert "temperature_c" not in found
     # A card of another name is not its card.
-    assert told(stats("xpu:0 Intel Arc B580"), cards_of(ONE), None)["source"] == "comfyui"
+    assert reported(stats("xpu:0 Intel Arc B580"), cards_of(ONE), None)["source"] == "comfyui"
 
 
 def test_the_memory_of_a_machine_is_not_taken_for_a_cards() -> None:
     cpu = stats("cpu", None, type="cpu")
-    assert told(cpu, cards_of(ONE), None) == {"source": "comfyui", "device": "cpu"}
+    assert reported(cpu, cards_of(ONE), None) == {"source": "comfyui", "device": "cpu"}
 
 
 def test_what_a_card_does_not_report_is_left_out() -> None:
-    found = told(stats("cuda:0 NVIDIA GB10", vram_total=0, vram_free=0), cards_of(UNIFIED), None)
+    found = reported(
+        stats("cuda:0 NVIDIA GB10", vram_total=0, vram_free=0), cards_of(UNIFIED), None
+    )
     assert found == {
         "source": "nvidia-smi",
         "device": "NVIDIA GB10",
@@ -69,7 +71,7 @@ def test_what_a_card_does_not_report_is_left_out() -> None:
         "power_w": 11.6,
     }
     bare = stats("cuda:0 NVIDIA GeForce RTX 5070", vram_total=None, vram_free=True)
-    found = told(bare, cards_of(MIXED), None)
+    found = reported(bare, cards_of(MIXED), None)
     assert (found["vram_free"], "power_w" in found) == ((12227 - 400) * 2**20, False)
 
 
@@ -92,12 +94,12 @@ def test_of_several_alike_the_settings_say_which(
     visible: str | None, index: int, temperature: float | None
 ) -> None:
     one = stats("cuda:0 NVIDIA GeForce RTX 3090 : cudaMallocAsync", index)
-    assert told(one, cards_of(TWO), visible).get("temperature_c") == temperature
+    assert reported(one, cards_of(TWO), visible).get("temperature_c") == temperature
 
 
 def test_of_several_of_which_some_are_alike_an_index_says_nothing() -> None:
     three = TWO + "2, GPU-2c, NVIDIA GeForce RTX 5070, 12227, 400, 40, 30.0\n"
-    assert told(RTX, cards_of(three), "1")["source"] == "comfyui"
+    assert reported(RTX, cards_of(three), "1")["source"] == "comfyui"
 
 
 @pytest.mark.parametrize(
@@ -124,4 +126,4 @@ def test_figures_that_cannot_be_are_left_out() -> None:
     "answer", [None, {}, {"devices": []}, {"devices": "x"}, {"devices": [7]}, {"devices": None}]
 )
 def test_a_comfyui_that_says_nothing_is_unknown(answer: Any) -> None:
-    assert told(answer, cards_of(ONE), None) == {"source": "unknown"}
+    assert reported(answer, cards_of(ONE), None) == {"source": "unknown"}

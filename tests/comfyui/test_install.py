@@ -74,9 +74,9 @@ async def test_a_failed_step_is_named_with_its_last_words_and_can_be_tried_again
 @pytest.mark.slow
 async def test_an_interrupted_install_stops_what_it_started_and_is_made_anew(world: World) -> None:
     world.hang.touch()
-    hears = world.hears("trying it:")
+    event_of = world.event_of("trying it:")
     task = asyncio.create_task(install.ensure(world.report))
-    await hears.wait()
+    await event_of.wait()
     pid = await written_pid(world)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -123,7 +123,7 @@ async def test_what_a_killed_installer_left_running_is_waited_for(world: World) 
     killed.kill()
     await killed.wait()
 
-    waiting = world.hears("is being installed by another process")
+    waiting = world.event_of("is being installed by another process")
     task = asyncio.create_task(install.ensure(world.report))
     await waiting.wait()
     left_running = world.hanging_pid
@@ -135,7 +135,7 @@ async def test_what_a_killed_installer_left_running_is_waited_for(world: World) 
 async def written_pid(world: World) -> int:
     """Return the hanging process's id once it is written; its lines keep coming meanwhile."""
     while not world.hang.read_text():
-        again = world.hears("trying it:")
+        again = world.event_of("trying it:")
         again.clear()
         await again.wait()
     return world.hanging_pid

@@ -7,27 +7,27 @@ from pathlib import Path
 import pytest
 
 from bridge.comfyui import machine
-from bridge.comfyui.machine import Device, Facts, device_of, facts, wheels
+from bridge.comfyui.machine import Device, MachineFacts, device_of, facts, wheels
 
 PINNED = ("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0")
 FAMILY = ("torch", "torchvision", "torchaudio")
-LINUX = Facts("Linux", "x86_64")
+LINUX = MachineFacts("Linux", "x86_64")
 
 
 @pytest.mark.parametrize(
     ("found", "device"),
     [
         (LINUX, "cpu"),
-        (Facts("Linux", "x86_64", nvidia=True), "cuda"),
-        (Facts("Linux", "x86_64", nvidia=True, amd=True, intel=True), "cuda"),
-        (Facts("Linux", "x86_64", amd=True, intel=True), "rocm"),
-        (Facts("Linux", "x86_64", intel=True), "xpu"),
-        (Facts("Linux", "aarch64", nvidia=True), "cuda"),
-        (Facts("Darwin", "arm64"), "mps"),
-        (Facts("Darwin", "x86_64"), "cpu"),
+        (MachineFacts("Linux", "x86_64", nvidia=True), "cuda"),
+        (MachineFacts("Linux", "x86_64", nvidia=True, amd=True, intel=True), "cuda"),
+        (MachineFacts("Linux", "x86_64", amd=True, intel=True), "rocm"),
+        (MachineFacts("Linux", "x86_64", intel=True), "xpu"),
+        (MachineFacts("Linux", "aarch64", nvidia=True), "cuda"),
+        (MachineFacts("Darwin", "arm64"), "mps"),
+        (MachineFacts("Darwin", "x86_64"), "cpu"),
     ],
 )
-def test_the_best_card_is_taken(found: Facts, device: str) -> None:
+def test_the_best_card_is_taken(found: MachineFacts, device: str) -> None:
     assert device_of(found) == device
 
 
@@ -56,7 +56,7 @@ def test_linux_gets_the_pinned_torch_of_pypi(device: Device) -> None:
 
 
 def test_a_mac_gets_its_own() -> None:
-    chosen = wheels(Facts("Darwin", "arm64"), "mps", None, PINNED)
+    chosen = wheels(MachineFacts("Darwin", "arm64"), "mps", None, PINNED)
     assert (chosen.requirements, chosen.arguments) == (FAMILY, ())
 
 

@@ -14,8 +14,8 @@ import pytest
 
 from bridge.comfyui import install, managed
 from bridge.comfyui.building import InstallFailed
-from bridge.comfyui.in_use import STAMP, Mark
-from bridge.comfyui.machine import Facts, wheels
+from bridge.comfyui.in_use import STAMP, InUseMark
+from bridge.comfyui.machine import MachineFacts, wheels
 from bridge.comfyui.managed import Manager, Version, current, home_of
 from tests.comfyui.worlds import World
 
@@ -69,7 +69,7 @@ def repository(tmp_path: Path) -> Repository:
 def manager(world: World, repository: Repository | str, root: Path) -> Manager:
     torch = install.TORCH
     pinned = (torch.torch, torch.torchvision, torch.torchaudio)
-    chosen = wheels(Facts("Linux", "x86_64"), "cpu", None, pinned)
+    chosen = wheels(MachineFacts("Linux", "x86_64"), "cpu", None, pinned)
     chosen = msgspec.structs.replace(chosen, peak_gb=0.0)
     where = repository if isinstance(repository, str) else str(repository.folder)
     return Manager(root, where, chosen, world.report)
@@ -142,7 +142,7 @@ def test_a_version_that_a_bridge_runs_from_stays_through_any_number_of_upgrades(
         return sorted(each.name for each in there.iterdir())
 
     upgraded("1")
-    with closing(Mark()) as mark:
+    with closing(InUseMark()) as mark:
         mark.move(there / "1")
         assert [upgraded(name) for name in ("2", "3")] == [["1", "2"], ["1", "2", "3"]]
         assert upgraded("4") == ["1", "3", "4"]
@@ -240,7 +240,7 @@ def test_what_cannot_be_used_any_more_says_what_to_do(
     tmp_path: Path, content: bytes | None
 ) -> None:
     gone = managed.Version("0.10.0", str(tmp_path / "gone"), "/gone/python", "/usr/bin/python3")
-    content = msgspec.json.encode(managed.Current(gone)) if content is None else content
+    content = msgspec.json.encode(managed.CurrentVersion(gone)) if content is None else content
     (tmp_path / "current.json").write_bytes(content)
     with pytest.raises(InstallFailed, match="comfy2mqtt comfyui install"):
         current(tmp_path)

@@ -132,7 +132,7 @@ class Session(ComfySession):
 
     def _apply(self, deliveries: Iterable[tuple[Prompt, Event]]) -> None:
         for prompt, event in deliveries:
-            self._lives.told_of(prompt, event)
+            self._lives.published(prompt, event)
         super()._apply(())
 
 
@@ -161,7 +161,7 @@ class Lives(RuleBasedStateMachine):
         self.submitted_under: dict[str | None, int] = {}
         self.in_flight: deque[frames.Frame] = deque()
 
-    def told_of(self, prompt: Prompt, event: Event) -> None:
+    def published(self, prompt: Prompt, event: Event) -> None:
         told = self.told[prompt]
         assert not any(isinstance(each, Terminal) for each in told), "an event after the end"
         told.append(event)

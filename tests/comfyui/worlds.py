@@ -84,7 +84,7 @@ class World:
             if words in line:
                 event.set()
 
-    def hears(self, words: str) -> asyncio.Event:
+    def event_of(self, words: str) -> asyncio.Event:
         return self.heard.setdefault(words, asyncio.Event())
 
     @property

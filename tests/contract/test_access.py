@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bridge.contract.access import USER, Grant, Others, client, role
+from bridge.contract.access import USER, ForeignTopics, Grant, client, role
 from bridge.contract.topics import Topics, matches
 
 TOPICS = Topics()
@@ -53,7 +53,7 @@ def test_a_client_has_no_part_in_anothers_tree_and_sends_no_commands() -> None:
 
 
 def test_a_role_has_what_it_needs_and_no_more() -> None:
-    others = Others(inputs=("cameras/#",), outputs=("house/gpu",))
+    others = ForeignTopics(inputs=("cameras/#",), outputs=("house/gpu",))
     bridge = role("bridge", TOPICS, others)
     assert reads(bridge, REQUEST)
     assert not writes(bridge, REQUEST)

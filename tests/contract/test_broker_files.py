@@ -14,14 +14,14 @@ import pytest
 from bridge import config
 from bridge.cli import mosquitto
 from bridge.contract import access
-from bridge.contract.access import Grant, Others, Role
+from bridge.contract.access import ForeignTopics, Grant, Role
 from bridge.contract.broker_files import BROKERS, Broker
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address
 
 TOPICS = Topics("c2m")
 USERS: tuple[tuple[str, Role], ...] = (("bridge", "bridge"), ("ops", "operator"))
-OTHERS = Others(("cameras/+/jpg",))
+OTHERS = ForeignTopics(("cameras/+/jpg",))
 
 
 def text(broker: Broker) -> str:

@@ -66,8 +66,8 @@ def test_what_a_workflow_lacks_and_a_task_without_one_are_problems() -> None:
     read = definitions.read_workflow
     lacking = definition(runnable=False, missing=Missing(nodes=["KSampler"]), forbidden=["Shell"])
     found = list(problems.of_workflows("PC", [read(encode(definition())), read(encode(lacking))]))
-    said = {"title": "PC", "name": "demo", "workflow": "Demo", "lacks": "KSampler, Shell"}
-    assert found == [problems.Problem("not_runnable", "demo", said)]
+    errors = {"title": "PC", "name": "demo", "workflow": "Demo", "lacks": "KSampler, Shell"}
+    assert found == [problems.Problem("not_runnable", "demo", errors)]
     tasks = [("t1", "Painter", "demo"), ("t2", "Other", "gone")]
     assert [each.about for each in problems.of_tasks("PC", tasks, ["demo"])] == ["t2"]
 
@@ -156,8 +156,8 @@ def test_silence_is_a_problem_that_names_who_is_not_answered() -> None:
     here = ours.Topics("studio", "ha")
     assert list(problems.of_answers("PC", here, is_silent=False)) == []
     (found,) = problems.of_answers("PC", here, is_silent=True)
-    said = {"title": "PC", "base": "studio", "client": "ha"}
-    assert found == problems.Problem("no_answer", "", said)
+    errors = {"title": "PC", "base": "studio", "client": "ha"}
+    assert found == problems.Problem("no_answer", "", errors)
 
 
 def test_a_broker_that_loses_messages_is_a_problem_and_one_with_limits_is_none() -> None:
@@ -173,12 +173,12 @@ def test_a_broker_that_loses_messages_is_a_problem_and_one_with_limits_is_none()
     # All words that the bridge has; the size is measured.
     assert set(problems._LOSING) < {*found, "size"}
 
-    def said(words: dict[str, str]) -> list[str]:
+    def errors(words: dict[str, str]) -> list[str]:
         info = messages.Info("pc", "1.0", 1, restrictions=words)
         return [each.placeholders["error"] for each in problems.of_bridge("PC", info, 1)]
 
-    assert said({word: word for word in found if word not in problems._LOSING}) == []
-    assert said({"retain": "it retains nothing", "qos": "it has QoS 0 only"}) == [
+    assert errors({word: word for word in found if word not in problems._LOSING}) == []
+    assert errors({"retain": "it retains nothing", "qos": "it has QoS 0 only"}) == [
         "it has QoS 0 only; it retains nothing"
     ]
 
@@ -189,8 +189,8 @@ def test_an_update_that_failed_is_a_problem_until_it_is_tried_again() -> None:
         state = ComfyUIState(state="ready", since=1, restarts=0, release=shown)
         return list(problems.of_comfyui("PC", {"a": json.loads(encode(state))}))
 
-    said = {"title": "PC", "comfyui": "a", "error": "0.10.0 is not installed"}
-    assert found(error=said["error"]) == [problems.Problem("update_fails", "a", said)]
+    errors = {"title": "PC", "comfyui": "a", "error": "0.10.0 is not installed"}
+    assert found(error=errors["error"]) == [problems.Problem("update_fails", "a", errors)]
     assert found() == found(error="x", step="installing") == found(latest="0.10.0") == []
 
 

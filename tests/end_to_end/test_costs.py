@@ -105,13 +105,13 @@ class Audit:
     @contextmanager
     def listening(self) -> Iterator[None]:
         self._thread = threading.get_ident()
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._record)
         try:
             yield
         finally:
             self._thread = None  # a hook stays for ever
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _record(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event in BLOCKING and threading.get_ident() == self._thread:
             self.heard.append(f"{event} {arguments[:1]}")
 

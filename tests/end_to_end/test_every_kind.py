@@ -159,7 +159,7 @@ async def run(
     return result, given
 
 
-def told(outputs: list[tuple[str, str, str, bytes]]) -> list[tuple[str, str, str]]:
+def described(outputs: list[tuple[str, str, str, bytes]]) -> list[tuple[str, str, str]]:
     return [each[:3] for each in outputs]
 
 
@@ -192,7 +192,7 @@ async def test_every_kind_of_media_goes_through_our_nodes(peer: Peer) -> None:
         "video": {"job": "made"},
     }
     _, outputs = await run(peer, "ours", inputs)
-    assert told(outputs) == [
+    assert described(outputs) == [
         ("image", "image", "image/png"),
         ("image", "image", "image/png"),
         ("mask", "mask", "image/png"),
@@ -223,7 +223,7 @@ async def test_every_kind_of_media_goes_through_comfyuis_own_nodes(peer: Peer) -
     _, outputs = await run(peer, "theirs", inputs)
     images = [("SaveImage", "image", "image/png"), ("PreviewImage", "image", "image/png")]
     # What is saved comes first, then the previews.
-    assert told(outputs) == [
+    assert described(outputs) == [
         *[images[0]] * 3,
         ("SaveAudio", "audio", "audio/flac"),
         ("SaveAudioMP3", "audio", "audio/mpeg"),

@@ -17,7 +17,7 @@ from tests.support.peer import Peer
 pytestmark = pytest.mark.comfyui
 
 
-async def said(bridge: BridgeProcess, what: str, times: int = 1) -> None:
+async def logged(bridge: BridgeProcess, what: str, times: int = 1) -> None:
     """Wait until the bridge has logged something so often."""
     async with asyncio.timeout(PATIENCE_S):
         while bridge.log.count(what) < times:  # noqa: ASYNC110 - a file
@@ -28,14 +28,14 @@ async def test_a_workflow_is_run_at_the_start_and_after_a_yield_and_nobody_notic
     attached: StartBridge, broker: Mosquitto
 ) -> None:
     bridge = await attached({"colour": graphs.colour()}, comfyui_warm="colour")
-    await said(bridge, "ComfyUI default: warm-up loaded workflow colour")
+    await logged(bridge, "ComfyUI default: warm-up loaded workflow colour")
     async with Peer(broker.url) as peer:
         operator = Operator(peer)
         await operator.listen()
         await operator.done("comfyui/yield", b"default")
         await operator.state("yielded")
         await operator.done("comfyui/resume")
-        await said(bridge, "ComfyUI default: warm-up loaded workflow colour", 2)
+        await logged(bridge, "ComfyUI default: warm-up loaded workflow colour", 2)
         assert (await peer.ask("list"))["data"]["jobs"] == []
         assert (await operator.done("health_check"))["succeeded"] == 0
 
@@ -46,7 +46,7 @@ async def test_a_workflow_that_cannot_be_run_unasked_costs_one_line(
     echo = graphs.echo()
     del echo["1"]["inputs"]["image"]
     bridge = await attached({"echo": echo}, comfyui_warm="echo")
-    await said(bridge, "ComfyUI default: warm-up refused: ")
+    await logged(bridge, "ComfyUI default: warm-up refused: ")
     async with Peer(broker.url) as peer:
         operator = Operator(peer)
         await operator.listen()

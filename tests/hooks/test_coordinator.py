@@ -10,13 +10,13 @@ from bridge.hooks.coordinator import (
     Action,
     Coordinator,
     FreeMemory,
-    Hold,
-    Leave,
+    HoldInstance,
     Now,
     PrepareHook,
     ReleaseHook,
     State,
-    TakeBack,
+    UseGpu,
+    VacateGpu,
 )
 from bridge.hooks.lock import TURN_S
 from bridge.hooks.machine import RETRY_FIRST_S, Rules
@@ -52,8 +52,8 @@ class Rig(Coordinator):
             if vacant is not None:
                 seen.vacant = vacant
         done = self.step(self.now)
-        self.held |= {each.instance: each.reason for each in done if isinstance(each, Hold)}
-        return [each for each in done if not isinstance(each, Hold)]
+        self.held |= {each.instance: each.reason for each in done if isinstance(each, HoldInstance)}
+        return [each for each in done if not isinstance(each, HoldInstance)]
 
     def end(self, name: str, error: str | None = None) -> None:
         self.ended(name, error, self.now)
@@ -149,7 +149,7 @@ def test_another_program_gets_the_gpu_once_it_is_vacant_and_the_bridge_gets_it_b
     rig.end("llm")
     rig.go("one", vacant=False)
     assert not rig.ask("card", "games", priority=5)
-    assert rig.go("one") == [Leave("card", finish=True)]
+    assert rig.go("one") == [VacateGpu("card", finish=True)]
     assert rig.held["one"] == "GPU 'card', which 'games' gets next"
     assert rig.go("one", after=1000.0) == []
     rig.go("one", vacant=True)
@@ -157,7 +157,7 @@ def test_another_program_gets_the_gpu_once_it_is_vacant_and_the_bridge_gets_it_b
     assert rig.held["one"] == "GPU 'card', which 'games' has"
     # Nothing is done to a GPU that others have, however long that is.
     assert rig.go("one", after=599.0) == []
-    assert rig.go("one", after=1.0) == [TakeBack("card"), PrepareHook("llm")]
+    assert rig.go("one", after=1.0) == [UseGpu("card"), PrepareHook("llm")]
     assert rig.held["one"] == "hook 'llm'"
 
 
@@ -165,9 +165,9 @@ def test_who_cannot_wait_has_what_runs_sent_back() -> None:
     rig = Rig(gpus={"card": ["one"]})
     rig.go("one")
     rig.ask("card", "games", priority=5)
-    assert rig.go("one") == [Leave("card", finish=True)]
+    assert rig.go("one") == [VacateGpu("card", finish=True)]
     rig.ask("card", "games", priority=5, finish=False)
-    assert rig.go("one") == [Leave("card", finish=False)]
+    assert rig.go("one") == [VacateGpu("card", finish=False)]
     assert rig.go("one") == []
 
 
@@ -177,7 +177,7 @@ def test_a_request_that_is_withdrawn_leaves_the_gpu_where_it_is() -> None:
     rig.ask("card", "games", priority=5)
     rig.go("one")
     rig.gpus["card"].lock.release("games", rig.now.journal)
-    assert rig.go("one", vacant=True) == [TakeBack("card")]
+    assert rig.go("one", vacant=True) == [UseGpu("card")]
     assert rig.held == {"one": None}
 
 
@@ -206,7 +206,7 @@ def test_the_turn_of_the_bridge_is_waited_for() -> None:
     rig.ask("card", "games")
     rig.go("one")
     assert rig.due == TURN_S
-    assert rig.go("one", after=TURN_S) == [Leave("card", finish=True)]
+    assert rig.go("one", after=TURN_S) == [VacateGpu("card", finish=True)]
 
 
 def test_an_earlier_process_is_followed() -> None:
@@ -216,9 +216,9 @@ def test_an_earlier_process_is_followed() -> None:
     rig.ask("card", "games", priority=5)
     again = Rig(hook("llm"), gpus={"card": ["one"]}, state=rig.state())
     # What the bridge had is over with its process, so the one who waits gets it.
-    assert again.go() == [Leave("card", finish=True)]
+    assert again.go() == [VacateGpu("card", finish=True)]
     assert again.held == {"one": "GPU 'card', which 'games' has"}
-    assert again.go(after=600.0) == [TakeBack("card")]
+    assert again.go(after=600.0) == [UseGpu("card")]
     assert again.go(after=60.0) == [ReleaseHook("llm")]
     gone = Rig(state=rig.state())
     assert gone.go("one") == []  # hook and lock are no longer in the settings

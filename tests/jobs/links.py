@@ -228,7 +228,7 @@ class Client:
         self._missing |= not self.there
         self.there = True
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         if not self.there:
             return
         if message.key is not None:
@@ -272,4 +272,4 @@ class Broker:
             return
         message = link.going.popleft()
         link.unacked.append(message)
-        self.client(message.client).hear(message)
+        self.client(message.client).receive(message)

@@ -466,9 +466,9 @@ class Lives(RuleBasedStateMachine):
         assert all(each.acknowledged for each in self.world.session.requests)
         for bridge in self.world.bridges.values():
             bridge.check()
-        self.hear_all()
+        self.receive_all()
 
-    def hear_all(self) -> None:
+    def receive_all(self) -> None:
         """All links are good, and each client asks for what it missed: it gets every result."""
         intake = self.intake
         assert intake is not None

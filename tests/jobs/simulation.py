@@ -68,7 +68,7 @@ class Bridge(Attempting, Publishing):
             case effects.PublishStatus(_, status):
                 assert key is not None
                 self.publisher.status(self._job(key), status)
-            case effects.Left():
+            case effects.JobLeft():
                 assert key is not None
                 assert key not in self.core.book
                 self.attempts.pop(key, None)

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from bridge.jobs.clock import JumpWatch
-from bridge.jobs.database import Away, DatabaseError
+from bridge.jobs.database import DatabaseError, TransientError
 from bridge.jobs.database.blobs import CHUNK, Blobs
 from bridge.media.files import BlobDamaged
 from tests.support.postgresql import PostgreSQL
@@ -112,11 +112,11 @@ def test_a_database_that_is_away_is_reported_without_the_password() -> None:
 def test_a_store_whose_database_starts_or_stops_is_waited_for_and_a_wrong_one_is_not(
     address: str,
 ) -> None:
-    with pytest.raises(Away):
+    with pytest.raises(TransientError):
         Blobs("postgresql://127.0.0.1:9/journal").open()
     with pytest.raises(DatabaseError) as caught:
         Blobs(f"{address}-of-nobody").open()
-    assert not isinstance(caught.value, Away)
+    assert not isinstance(caught.value, TransientError)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "", "ab", "x" * 64])

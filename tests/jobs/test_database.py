@@ -11,7 +11,7 @@ import pytest
 
 from bridge.jobs.database import Database, DatabaseError, probe
 from bridge.jobs.database.blobs import Blobs
-from bridge.jobs.database.engine import Away
+from bridge.jobs.database.engine import TransientError
 from bridge.jobs.database.notices import is_pooled, notices
 from bridge.jobs.database.postgresql import in_dialect, name_of
 from bridge.jobs.journal import Journal
@@ -105,7 +105,7 @@ async def test_a_disk_without_room_costs_no_work_that_only_reads(tmp_path: Path)
     await held
     before, large, small = await asyncio.gather(*works, return_exceptions=True)
     assert (before, small) == ((0,), 1)
-    assert isinstance(large, Away)
+    assert isinstance(large, TransientError)
     rows = await database.run(lambda db: list(db.execute("SELECT x FROM t")))
     assert rows == [("small",)]
     await database.close()
@@ -184,7 +184,7 @@ async def test_a_pooler_is_noticed_by_the_server_process_that_answers(
 def test_an_address_that_cannot_be_used_is_not_tried_again_and_again(address: str) -> None:
     with pytest.raises(DatabaseError) as caught:
         probe(address)
-    assert not isinstance(caught.value, Away)
+    assert not isinstance(caught.value, TransientError)
     assert "hunter2" not in str(caught.value)
 
 

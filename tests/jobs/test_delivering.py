@@ -13,7 +13,7 @@ import pytest
 from bridge.comfyui import events
 from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
-from bridge.jobs.database import Away
+from bridge.jobs.database import TransientError
 from bridge.jobs.delivering import Delivering
 from bridge.jobs.job import Envelope, Job, OutputSink
 from bridge.jobs.queue import Key
@@ -170,7 +170,7 @@ async def test_jobs_wait_while_outputs_cannot_be_kept_for_their_sinks(tmp_path: 
         keep = dispatcher.journal.keep_undelivered
 
         async def refuse(*_: Any) -> None:
-            raise Away("the bucket is away")
+            raise TransientError("the bucket is away")
 
         cast("Any", dispatcher.journal).keep_undelivered = refuse
         for number in range(20):
@@ -252,12 +252,12 @@ async def test_what_a_sink_is_given_is_read_once_the_database_is_back() -> None:
     class Database:
         async def blob(self, _sha256: str) -> bytes:
             if away():
-                raise Away("away")
+                raise TransientError("away")
             return b"a barn"
 
         def read(self, _sha256: str, _offset: int, _count: int) -> bytes:
             if away():
-                raise Away("away")
+                raise TransientError("away")
             return LARGE.encode()
 
     database = cast("Any", Database())

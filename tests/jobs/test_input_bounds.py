@@ -118,7 +118,7 @@ async def test_a_file_of_few_parts_needs_no_other_process(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "why"), [(Measured(None, 0.1), "more parts than"), (None, "cannot be found out")]
+    ("answer", "why"), [(Measured(None, 0.1), "more parts than"), (None, "cannot be determined")]
 )
 async def test_a_file_that_the_other_process_gives_up_is_refused(
     tmp_path: Path, answer: Measured | None, why: str

@@ -125,7 +125,7 @@ async def test_numbers_leave_in_their_order_whatever_they_are_for(tmp_path: Path
     async def accept(index: int) -> None:
         left.append((await journal.accept(draft(f"j{index}"), 1.0)).record.n)
 
-    async def tell() -> None:
+    async def publish() -> None:
         left.append(await journal.status_number(job))
 
     async def finish(index: int) -> None:
@@ -146,7 +146,7 @@ async def test_numbers_leave_in_their_order_whatever_they_are_for(tmp_path: Path
         first = 1 + 100 * busy
         works = []
         for index in range(first, first + 50):
-            works += [asyncio.ensure_future(each) for each in (tell(), accept(index), tell())]
+            works += [asyncio.ensure_future(each) for each in (publish(), accept(index), publish())]
             await asyncio.sleep(0)  # each draws its number in its turn
             journal.status_number(job).add_done_callback(called)
             works.append(asyncio.ensure_future(finish(index)))

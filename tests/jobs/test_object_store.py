@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from obstore.exceptions import GenericError
 
-from bridge.jobs.database import Away, DatabaseError
+from bridge.jobs.database import DatabaseError, TransientError
 from bridge.jobs.object_store import BucketAddress, ObjectStore
 from bridge.media.files import BlobDamaged, Sweeper, compare_all
 from tests.support.bucket import Bucket
@@ -199,10 +199,10 @@ def test_bytes_that_are_damaged_on_their_way_cost_no_blob(
     files.put(SHA, DATA)
     reader = opened(bucket)
     bucket.garbled = [DATA[:-1] + b"x", DATA[:-2]]
-    with pytest.raises(Away, match="not the same each time"):
+    with pytest.raises(TransientError, match="not the same each time"):
         reader.read(SHA, *part)
     bucket.garbled = [DATA[:-1] + b"x"]
-    with pytest.raises(Away, match="not the same each time"):
+    with pytest.raises(TransientError, match="not the same each time"):
         reader.read(SHA, *part)
     assert reader.read(SHA) == DATA
 
@@ -263,7 +263,7 @@ def test_what_is_wrong_is_reported_in_a_sentence_and_whether_to_wait_for_it(
     bucket.fault = FileNotFoundError(told) if "404" in told else GenericError(told)
     with pytest.raises(DatabaseError, match=meaning) as caught:
         files.put(SHA, DATA)
-    assert isinstance(caught.value, Away) is passes
+    assert isinstance(caught.value, TransientError) is passes
     assert "\n" not in str(caught.value)
     assert files.fault == str(caught.value)
     bucket.fault = None
@@ -284,7 +284,7 @@ def test_a_missing_bucket_is_not_a_missing_blob(files: ObjectStore, bucket: Buck
 def test_while_the_store_is_away_one_call_at_a_time_waits_for_it(bucket: Bucket) -> None:
     files = opened(bucket)
     bucket.fault = GenericError("HTTP error: error sending request, Connect")
-    with pytest.raises(Away):
+    with pytest.raises(TransientError):
         files.put(SHA, DATA)
     entered, leave = threading.Event(), threading.Event()
 
@@ -298,7 +298,7 @@ def test_while_the_store_is_away_one_call_at_a_time_waits_for_it(bucket: Bucket)
     one = threading.Thread(target=files.open)
     one.start()
     assert entered.wait(PATIENCE_S)
-    with pytest.raises(Away, match="cannot be reached"):
+    with pytest.raises(TransientError, match="cannot be reached"):
         files.read(SHA)
     leave.set()
     one.join()
@@ -309,7 +309,7 @@ def test_the_sweep_finds_out_whether_the_store_works_again(
 ) -> None:
     files.sweeper(AGE_S)(())
     bucket.fault = GenericError("Connect")
-    with pytest.raises(Away):
+    with pytest.raises(TransientError):
         files.read(SHA)
     bucket.fault = None
     files.sweeper(AGE_S)

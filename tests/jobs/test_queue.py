@@ -147,8 +147,8 @@ def test_what_cannot_run_here_is_passed_over_and_keeps_its_turn() -> None:
     queue.add(Key("a", "1"), seq=1, priority=0, lane="elsewhere")
     queue.add(Key("a", "2"), seq=2, priority=0, lane="here")
     queue.add(Key("b", "3"), seq=3, priority=0, lane="elsewhere")
-    assert queue.take(able=lambda lane: lane == "here") == Key("a", "2")
-    assert queue.take(able=lambda lane: lane == "here") is None
+    assert queue.take(may_take=lambda lane: lane == "here") == Key("a", "2")
+    assert queue.take(may_take=lambda lane: lane == "here") is None
     assert drained(queue) == [Key("b", "3"), Key("a", "1")]
 
 

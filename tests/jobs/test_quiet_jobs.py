@@ -16,7 +16,7 @@ from tests.jobs.drafts import draft
 OF_SET = Envelope(set_id="s1", set_index=0)
 
 
-class Heard(Recorder):
+class ProgressRecorder(Recorder):
     def __init__(self) -> None:
         super().__init__()
         self.percents: list[float] = []
@@ -30,7 +30,7 @@ class Heard(Recorder):
 
 
 def percents(envelope: Envelope) -> list[float]:
-    heard = Heard()
+    heard = ProgressRecorder()
     job = draft(envelope=envelope).job
     reporter = Reporter(job, heard, Estimates(), began=lambda: None, offer=lambda output: output)
     reporter.progress(Snapshot(50.0))
@@ -46,7 +46,7 @@ async def test_a_job_of_a_set_that_is_over_at_once_never_says_that_it_runs(
     tmp_path: Path,
 ) -> None:
     async with running_dispatcher(tmp_path, comfyui=QuickComfyUI()) as dispatcher:
-        heard = Heard()
+        heard = ProgressRecorder()
         dispatcher._listener = heard
         await dispatcher.take("alone")
         await dispatcher.take("s1-0", envelope=OF_SET)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from bridge.jobs.database import Away, DatabaseError
+from bridge.jobs.database import DatabaseError, TransientError
 from bridge.jobs.job import Blob, Job, MediaInput, Plan
 from bridge.jobs.queue import Key
 from tests.jobs.dispatching import (
@@ -197,7 +197,7 @@ async def test_jobs_wait_while_the_outcomes_of_others_cannot_be_written(tmp_path
         finish = dispatcher.journal.finish
 
         async def refuse(*_: object, **__: object) -> bytes:
-            raise Away("the bucket is away")
+            raise TransientError("the bucket is away")
 
         dispatcher.journal.finish = refuse  # type: ignore[method-assign]
         jobs = [f"j{number}" for number in range(10)]

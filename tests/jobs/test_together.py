@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bridge.jobs.database import SENT, SURE, Cursor, Steps, Transaction
-from bridge.jobs.database.engine import Task, run_together
+from bridge.jobs.database.engine import Task, run_interleaved
 
 
 class Nothing:
@@ -41,7 +41,7 @@ class Server:
         self.sent.append("-")
 
     def run(self, *tasks: Task) -> list[Any]:
-        answers = run_together(self, tasks, self.settle, lambda: self.sent.append("commit"))
+        answers = run_interleaved(self, tasks, self.settle, lambda: self.sent.append("commit"))
         return [answer.value for answer in answers]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.comfyui.state import InstanceState
-from bridge.jobs.warmup import Due
+from bridge.jobs.warmup import WarmupState
 
 
 def state(name: Any = "ready", epoch: str | None = "one", **changes: Any) -> InstanceState:
@@ -14,7 +14,7 @@ def state(name: Any = "ready", epoch: str | None = "one", **changes: Any) -> Ins
 
 def due(*states: InstanceState) -> list[bool]:
     """Return whether it is to be warmed in each of these states, one after the other."""
-    known, found = Due(), []
+    known, found = WarmupState(), []
     for each in states:
         known = known.seen(each)
         found.append(known.now)

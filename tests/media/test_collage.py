@@ -8,7 +8,7 @@ from PIL import Image, ImageFont
 from bridge.media import collage
 from bridge.media.collage import Lettering
 from bridge.media.picture import Refusal
-from bridge.media.pipe import Cell, Collage
+from bridge.media.pipe import Collage, CollageCell
 from tests.media.images import encoded, opened
 
 RED = encoded(Image.new("RGB", (64, 32), "red"), "WEBP")
@@ -16,7 +16,7 @@ FONT = ImageFont.load_default(14)
 
 
 def test_a_place_without_an_image_is_empty() -> None:
-    cells = [Cell(0, "steps=1"), Cell(len(RED), "steps=2"), Cell(0, "steps=3")]
+    cells = [CollageCell(0, "steps=1"), CollageCell(len(RED), "steps=2"), CollageCell(0, "steps=3")]
     made = collage.make(RED, Collage(cells, 64, 32, columns=2))
     sheet = opened(made.data)
     assert sheet.size == (made.width, made.height) == (2 * 72, 2 * 76)
@@ -43,14 +43,14 @@ def test_a_label_has_two_lines_and_says_where_it_is_cut() -> None:
 def test_what_is_no_image_of_ours_is_not_decoded() -> None:
     png = encoded(Image.new("RGB", (8, 8)))
     with pytest.raises(OSError, match="cannot identify"):
-        collage.make(png, Collage([Cell(len(png))], 8, 8, columns=1))
+        collage.make(png, Collage([CollageCell(len(png))], 8, 8, columns=1))
     with pytest.raises(Refusal, match="there is no image"):
-        collage.make(b"", Collage([Cell(0)], 8, 8))
+        collage.make(b"", Collage([CollageCell(0)], 8, 8))
 
 
 def test_frames_have_one_size_and_go_round() -> None:
     tall = encoded(Image.new("RGB", (20, 32), "blue"), "WEBP")
-    cells = [Cell(len(RED)), Cell(0), Cell(len(tall))]
+    cells = [CollageCell(len(RED)), CollageCell(0), CollageCell(len(tall))]
     moving = opened(collage.make(RED + tall, Collage(cells, 64, 32, frame_ms=250)).data)
     assert (moving.size, getattr(moving, "n_frames", 1), moving.info["loop"]) == ((64, 32), 2, 0)
     moving.seek(1)

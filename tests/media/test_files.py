@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.media.files import BlobDamaged, Folder, Successor
+from bridge.media.files import BlobDamaged, Folder, MigratingFiles
 
 DATA = b"some bytes" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -56,7 +56,7 @@ def test_what_cannot_be_deleted_keeps_nothing_else_from_it(files: Folder, tmp_pa
     files.open()
     assert not (blobs / f"{SHA}.part-left").exists()
     with pytest.raises(OSError, match=r"directory|permitted"):
-        Successor(files, files).sweeper(older_than_s=-60)(set())
+        MigratingFiles(files, files).sweeper(older_than_s=-60)(set())
     assert {each.name for each in blobs.iterdir()} == {*names[:10], f"{SHA}.part-stuck"}
 
 
@@ -181,7 +181,7 @@ def test_blobs_go_to_the_new_store_and_old_ones_are_read_and_swept_where_they_ar
     files: Folder, tmp_path: Path
 ) -> None:
     files.put(SHA, DATA)
-    both = Successor(Folder(tmp_path / "new"), files)
+    both = MigratingFiles(Folder(tmp_path / "new"), files)
     both.open()
     both.put(LARGE_SHA, LARGE)
     assert [path.name for path in (tmp_path / "new").iterdir()] == [LARGE_SHA]
@@ -199,7 +199,7 @@ def test_blobs_go_to_the_new_store_and_old_ones_are_read_and_swept_where_they_ar
 def test_an_old_blob_is_read_while_the_new_store_is_away(files: Folder, tmp_path: Path) -> None:
     files.put(SHA, DATA)
     (tmp_path / "no folder").write_bytes(b"")
-    both = Successor(Folder(tmp_path / "no folder"), files)
+    both = MigratingFiles(Folder(tmp_path / "no folder"), files)
     assert both.read(SHA) == DATA
     with pytest.raises(NotADirectoryError):
         both.read(LARGE_SHA)
@@ -209,7 +209,7 @@ def test_a_blob_that_is_damaged_in_the_new_store_is_read_from_the_old_one(
     files: Folder, tmp_path: Path
 ) -> None:
     files.put(LARGE_SHA, LARGE)
-    both = Successor(Folder(tmp_path / "new"), files)
+    both = MigratingFiles(Folder(tmp_path / "new"), files)
     both.open()
     both.put(LARGE_SHA, LARGE)
     damage(tmp_path / "new" / LARGE_SHA, "changed")

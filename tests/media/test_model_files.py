@@ -16,7 +16,7 @@ from aiohttp import web
 
 from bridge.contract.errors import BridgeError, DependencyFailed, Forbidden
 from bridge.media import model_files
-from bridge.media.model_files import Fetched, ModelSource, fetch
+from bridge.media.model_files import FetchedModel, ModelSource, fetch
 from tests.support.certificate import make_certificate
 
 DATA = os.urandom(3 * 2**20 + 17)
@@ -102,11 +102,13 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "models" / "vae" / "a.safetensors"
 
 
-async def get(host: Host, target: Path, *, sha256: str | None = None, url: str = "") -> Fetched:
-    def hear(_here: int, _total: int | None) -> None: ...
+async def get(
+    host: Host, target: Path, *, sha256: str | None = None, url: str = ""
+) -> FetchedModel:
+    def progress(_here: int, _total: int | None) -> None: ...
 
     return await fetch(
-        ModelSource(url or host.url, sha256), target, HOSTS, hear, context=host.context
+        ModelSource(url or host.url, sha256), target, HOSTS, progress, context=host.context
     )
 
 
@@ -129,7 +131,7 @@ async def test_a_file_is_fetched_and_checked_with_its_progress(host: Host, targe
     fetched = await fetch(
         source, target, HOSTS, lambda *now: heard.append(now), context=host.context
     )
-    assert fetched == Fetched(len(DATA), SHA, checked=True)
+    assert fetched == FetchedModel(len(DATA), SHA, checked=True)
     assert content(target) == DATA
     assert heard[0] == (0, len(DATA))
     assert heard[-1] == (len(DATA), len(DATA))
@@ -137,7 +139,7 @@ async def test_a_file_is_fetched_and_checked_with_its_progress(host: Host, targe
 
 
 async def test_a_file_whose_hash_nobody_names_says_so(host: Host, target: Path) -> None:
-    assert await get(host, target) == Fetched(len(DATA), SHA, checked=False)
+    assert await get(host, target) == FetchedModel(len(DATA), SHA, checked=False)
 
 
 async def test_a_break_is_gone_on_with_where_it_was(host: Host, target: Path) -> None:
@@ -161,12 +163,12 @@ async def test_what_was_cancelled_is_gone_on_with_the_next_time(host: Host, targ
         await never.wait()
         return response
 
-    def hear(here: int, _total: int | None) -> None:
+    def progress(here: int, _total: int | None) -> None:
         if here:
             reached.set()
 
     host.handler = slow
-    fetching = asyncio.create_task(fetch(source, target, HOSTS, hear, context=host.context))
+    fetching = asyncio.create_task(fetch(source, target, HOSTS, progress, context=host.context))
     await reached.wait()
     with pytest.raises(DependencyFailed, match="another process"):
         await get(host, target)

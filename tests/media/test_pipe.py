@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.media import pipe
-from bridge.media.pipe import Broken
+from bridge.media.pipe import PipeBroken
 
 
 class Reluctant(io.BytesIO):
@@ -36,13 +36,13 @@ def test_a_frame_that_is_cut_off_is_broken(header: bytes, body: bytes, data: st.
     pipe.send(stream, header, body)
     whole = stream.getvalue()
     cut = data.draw(st.integers(1, len(whole) - 1))
-    with pytest.raises(Broken):
+    with pytest.raises(PipeBroken):
         pipe.receive(io.BytesIO(whole[:cut]))
 
 
 @pytest.mark.parametrize("lengths", [(pipe.MAX_HEADER + 1, 0), (2, pipe.MAX_BODY + 1)])
 def test_a_frame_that_is_too_long_is_not_read(lengths: tuple[int, int]) -> None:
     stream = io.BytesIO(struct.pack(">II", *lengths) + b"{}")
-    with pytest.raises(Broken, match="too long"):
+    with pytest.raises(PipeBroken, match="too long"):
         pipe.receive(stream)
     assert stream.tell() == 8

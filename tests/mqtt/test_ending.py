@@ -66,7 +66,7 @@ async def test_what_came_before_the_link_died_is_still_given(scripted: Scripted)
                 await next_of(connection)
 
 
-async def told_by_will(address: Address, watcher: Connection) -> list[str]:
+async def will_messages(address: Address, watcher: Connection) -> list[str]:
     """Return what the will's topic brought before a mark that is published now."""
     async with Connection(address) as other:
         await other.publish("will/mark", b"mark")
@@ -84,7 +84,7 @@ async def test_leaving_in_order_does_not_publish_the_will(address: Address) -> N
         await subscribed(watcher, "will/#")
         async with Connection(address, will=WILL):
             pass
-        assert await told_by_will(address, watcher) == []
+        assert await will_messages(address, watcher) == []
 
 
 @pytest.mark.parametrize("way", ["exception", "disconnect", "abort"])
@@ -116,7 +116,7 @@ async def test_a_delayed_will_does_not_come_when_the_next_connection_is_in_time(
             first.abort()
         async with Connection(address, client_id="c", clean_start=False):
             pass
-        assert await told_by_will(address, watcher) == []
+        assert await will_messages(address, watcher) == []
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,8 @@ BROKERS: tuple[Mutant, ...] = (
     Mutant(
         name="size-that-ends-connections",
         file=_PROBE,
-        old="        if told or again:\n",
-        new="        if told:\n",
+        old="        if announced or again:\n",
+        new="        if announced:\n",
         guarantee="a size at which connections end silently is not sent again and again",
         tests=_SIZES,
     ),

@@ -81,7 +81,7 @@ REQUESTS: tuple[Mutant, ...] = (
     Mutant(
         name="refusals-without-rate",
         file="bridge/requests/rate_limit.py",
-        old="QuotaExceeded if self.refusals.try_take(now) else Flood",
+        old="QuotaExceeded if self.refusals.try_take(now) else RequestDropped",
         new="QuotaExceeded",
         guarantee="refusals of a flood have a rate too",
         tests=("tests/requests/test_rate_limit.py",),

@@ -22,7 +22,7 @@ import pytest
 from bridge.adapters.web.keyring import Keyring
 from bridge.client import Client
 from bridge.config import Config
-from bridge.contract.access import ROLES, Others
+from bridge.contract.access import ROLES, ForeignTopics
 from bridge.contract.broker_files import BROKERS
 from bridge.contract.topics import Topics
 from bridge.mqtt import Address, Connection, MqttError
@@ -280,7 +280,9 @@ def with_name(url: str, user: str) -> str:
 
 async def test_rabbitmq_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_path: Path) -> None:
     script = tmp_path / "rabbitmq.sh"
-    script.write_text(BROKERS["rabbitmq"].text(Topics(), [("comfy2mqtt", "bridge")], Others(())))
+    script.write_text(
+        BROKERS["rabbitmq"].text(Topics(), [("comfy2mqtt", "bridge")], ForeignTopics(()))
+    )
     async with running(rabbitmq, tmp_path) as (program, url):
         users = ("comfy2mqtt", "alice", "bob")
         script_of_users = "".join(f"rabbitmqctl -q add_user {each} any\n" for each in users)
@@ -292,7 +294,7 @@ async def test_rabbitmq_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_
 
 
 async def test_nats_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_path: Path) -> None:
-    text = BROKERS["nats"].text(Topics(), [("comfy2mqtt", "bridge")], Others(()))
+    text = BROKERS["nats"].text(Topics(), [("comfy2mqtt", "bridge")], ForeignTopics(()))
     text = re.sub('password: ".*?"', 'password: "any"', text)
     end = "  ]\n}\n"
     users = text.removesuffix(end)
@@ -305,7 +307,7 @@ async def test_nats_keeps_clients_apart_by_the_file_that_is_made_for_it(tmp_path
 def test_erlang_reads_the_file_for_emqx(tmp_path: Path) -> None:
     file = tmp_path / "acl.conf"
     users = [(each, each) for each in ROLES]
-    file.write_text(BROKERS["emqx"].text(Topics(), users, Others(("cameras/+/jpg",))))
+    file.write_text(BROKERS["emqx"].text(Topics(), users, ForeignTopics(("cameras/+/jpg",))))
     read = f"""
         {{ok, Rules}} = file:consult("{file}"),
         {{deny, all}} = lists:last(Rules),

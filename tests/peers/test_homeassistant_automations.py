@@ -217,20 +217,20 @@ async def devices_have_triggers_and_conditions(
     assert await offered("trigger", of_bridge) == {f"bridge_{state}" for state in states}
     assert await offered("condition", of_bridge) == {f"is_{state}" for state in states}
 
-    def tells(payload: str) -> dict[str, Any]:
+    def publishes(payload: str) -> dict[str, Any]:
         return {"action": "mqtt.publish", "data": {"topic": "test/told", "payload": payload}}
 
     await server.automate(
         "ended",
         triggers=[{"trigger": "device", **about, "type": "job_succeeded"}],
-        actions=[tells("{{ trigger.event.data.job_id }}")],
+        actions=[publishes("{{ trigger.event.data.job_id }}")],
     )
     for trigger in ("bridge_offline", "bridge_online"):
         await server.automate(
             trigger,
             triggers=[{"trigger": "device", **of_bridge, "type": trigger}],
             conditions=[{"condition": "device", **of_bridge, "type": f"is_{trigger[7:]}"}],
-            actions=[tells(trigger)],
+            actions=[publishes(trigger)],
         )
     found = await server.response("comfy2mqtt.run_home", prompt="a boat")
     assert (await peer.next("test/told")).payload.decode() == found["job_id"]

@@ -39,7 +39,7 @@ STATUS = f"comfy2mqtt/client/{CLIENT}/job/+/status"
 ENDED = "test/ended"
 
 
-async def told(server: Server, peer: Peer) -> None:
+async def report_ends(server: Server, peer: Peer) -> None:
     """Have an automation tell of each job's end, by a trigger of the workflow's device."""
     trigger = {"trigger": "device", "domain": "comfy2mqtt", "device_id": await server.device(EVENT)}
     publish = {"topic": ENDED, "payload": "{{ trigger.event.data.job_id }}", "qos": 1}
@@ -97,7 +97,7 @@ async def test_no_part_that_ends_in_the_middle_of_a_job_costs_the_job_or_its_end
             await server.add_task("slow", "Painter")
             await server.until_state(TASK, "unknown")
             async with Peer(broker.url) as peer:
-                await told(server, peer)
+                await report_ends(server, peer)
                 await two_wait(server, broker, lambda: comfyui_is_killed(bridge))
                 await two_wait(server, broker, lambda: bridge_is_killed(bridge, server))
                 for end in (server.stop, server.kill):
@@ -131,7 +131,7 @@ async def bridge_is_killed(bridge: BridgeProcess, server: Server) -> None:
 
 
 async def home_assistant_ends(
-    server: Server, broker: Mosquitto, told: Peer, end: Callable[[], Awaitable[None]]
+    server: Server, broker: Mosquitto, report_ends: Peer, end: Callable[[], Awaitable[None]]
 ) -> None:
     """A job ends while Home Assistant is away: its event and its picture are there afterwards."""
     async with Peer(broker.url, client=CLIENT) as peer:
@@ -142,9 +142,9 @@ async def home_assistant_ends(
         job_id = running.topic.split("/")[-2]
         result = await peer.result(job_id)
     assert result["state"] == "succeeded"
-    assert not [each for each in told.all(ENDED) if each.payload == job_id.encode()]
+    assert not [each for each in report_ends.all(ENDED) if each.payload == job_id.encode()]
     await server.start()
-    await told.next(ENDED, lambda message: message.payload == job_id.encode())
+    await report_ends.next(ENDED, lambda message: message.payload == job_id.encode())
     assert (await server.state(EVENT))["attributes"]["job_id"] == job_id
     data = await server.body("GET", f"/api/image_proxy/{PICTURE}")
     assert hashlib.sha256(data).hexdigest() == result["outputs"][0]["sha256"]

@@ -20,12 +20,12 @@ from bridge.cli import doctor
 from bridge.cli import journal as journal_check
 from bridge.config import Config
 from bridge.contract.messages import OutputInfo
-from bridge.jobs.database import Away, DatabaseError
+from bridge.jobs.database import DatabaseError, TransientError
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.journal import Journal
 from bridge.jobs.object_store import PART, BucketAddress, ObjectStore
 from bridge.jobs.outputs import CollectedOutput
-from bridge.media.files import Files, Folder, Successor
+from bridge.media.files import Files, Folder, MigratingFiles
 from bridge.media.transcode import Transcoder
 from bridge.service.public_urls import Links
 from bridge.service.stores import files_of
@@ -153,7 +153,7 @@ async def test_after_a_connection_that_was_cut_a_blob_is_whole_or_not_there(
         s3.faults = [""] * which + [fault]
         try:
             found = await asyncio.to_thread(store(s3).read, sha(data))
-        except Away:
+        except TransientError:
             continue
         assert found == data
 
@@ -161,11 +161,11 @@ async def test_after_a_connection_that_was_cut_a_blob_is_whole_or_not_there(
 @pytest.mark.parametrize(
     ("fault", "meaning", "kind"),
     [
-        ("skew", "clock", Away),
-        ("slow down", "too much to do", Away),
-        ("full", "it is full", Away),
+        ("skew", "clock", TransientError),
+        ("slow down", "too much to do", TransientError),
+        ("full", "it is full", TransientError),
         ("denied", "these credentials may not", DatabaseError),
-        ("half request", "cannot be reached|sending request", Away),
+        ("half request", "cannot be reached|sending request", TransientError),
     ],
 )
 async def test_what_is_wrong_is_reported_in_one_sentence(
@@ -276,7 +276,7 @@ async def test_results_carry_links_of_the_store_for_what_is_in_it(
     await journal.open()
     old = Folder(tmp_path / "blobs")
     old.open()
-    links = Links(None, Successor(files, old))
+    links = Links(None, MigratingFiles(files, old))
     result = await finished(journal, files, LARGE, "j1", links)
     assert f'"url":"{s3.url}/pictures/x/y/{sha(LARGE)}/'.encode() in result.replace(b": ", b":")
     assert b'"url"' not in await finished(journal, files, b"small", "j2", links)
@@ -385,7 +385,7 @@ async def test_doctor_tries_the_bucket_and_compares_what_is_in_it(
     await finished(journal, files, LARGE, "j2")
     await journal.close()
     assert await journal_check.examine_journal(settings, as_json=False) == 0
-    assert isinstance(files, Successor)
+    assert isinstance(files, MigratingFiles)
     bucket = cast("ObjectStore", files._new)
     (key,) = await asyncio.to_thread(bucket._keys, sha(SMALL))
     await asyncio.to_thread(bucket._store.put, key, b"other bytes")
@@ -461,10 +461,13 @@ async def test_a_store_that_gives_no_parts_is_found_before_they_are_needed(tmp_p
         await behaves(lambda: of_another_make(url), parts=False)
         with pytest.raises(DatabaseError, match="does not give parts of an object") as caught:
             await asyncio.to_thread(of_another_make(url).probe)
-        assert not isinstance(caught.value, Away)
+        assert not isinstance(caught.value, TransientError)
         assert not any((tmp_path / "rclone" / "pictures").rglob("probe/*"))
 
 
 async def test_clocks_that_are_an_hour_apart_are_reported(tmp_path: Path) -> None:
-    with s3rver(tmp_path, 3600) as url, pytest.raises(Away, match="clock and the store's are too"):
+    with (
+        s3rver(tmp_path, 3600) as url,
+        pytest.raises(TransientError, match="clock and the store's are too"),
+    ):
         await asyncio.to_thread(of_another_make(url).open)

@@ -131,14 +131,14 @@ async def test_what_an_adapter_refuses_is_answered_and_counted(tmp_path: Path) -
 
 async def test_a_flood_is_not_answered_at_all(tmp_path: Path) -> None:
     async with standing(tmp_path, alice=ClientRights(requests_per_s=0.1)) as stand:
-        assert not stand.handler.is_flood("alice")
+        assert not stand.handler.would_drop("alice")
         assert (await stand.ask("list")).error is None
         assert (await stand.error("list")).code == "quota_exceeded"
         answers: list[Answer] = []
         await stand.handler.handle(RequestContext(client="alice", verb="list"), answers.append)
         assert answers == []
-        assert stand.handler.is_flood("alice")
-        assert not stand.handler.is_flood("bob")
+        assert stand.handler.would_drop("alice")
+        assert not stand.handler.would_drop("bob")
 
 
 # Jobs that exist.

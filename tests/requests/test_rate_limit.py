@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from bridge.contract.errors import QuotaExceeded
-from bridge.requests.rate_limit import BURST_S, MAX_CLIENTS, Flood, RateLimiter
+from bridge.requests.rate_limit import BURST_S, MAX_CLIENTS, RateLimiter, RequestDropped
 
 
 class Clock:
@@ -64,11 +64,11 @@ def test_refusals_are_reported_at_the_same_rate_and_then_a_flood_is_passed_over(
             rates.count("alice")
         except QuotaExceeded as error:
             told.append(type(error))
-    assert told == [QuotaExceeded] * int(BURST_S) + [Flood] * (2 * int(BURST_S))
-    assert rates.floods("alice")
-    assert not rates.floods("bob")
+    assert told == [QuotaExceeded] * int(BURST_S) + [RequestDropped] * (2 * int(BURST_S))
+    assert rates.would_drop("alice")
+    assert not rates.would_drop("bob")
     clock.now += 1.0
-    assert not rates.floods("alice")
+    assert not rates.would_drop("alice")
     rates.count("alice")
     with pytest.raises(QuotaExceeded) as caught:
         rates.count("alice")
@@ -101,7 +101,7 @@ def test_clients_that_are_new_share_a_rate_and_those_that_are_known_do_not(clock
     assert not rates.knows("c9")
     for name in ("alice", "c0", "of the journal", "listed"):
         assert rates.knows(name)
-        assert not rates.floods(name)
+        assert not rates.would_drop(name)
         rates.count(name)
     clock.now += 0.25
     rates.count("c9")
@@ -113,7 +113,7 @@ def test_of_new_clients_above_the_rate_few_are_refused_and_the_others_passed_ove
     rates = RateLimiter(lambda _: 5.0, clock, new_per_s=10.0)
     told = []
     for number in range(1000):
-        if not rates.floods(f"c{number}"):
+        if not rates.would_drop(f"c{number}"):
             try:
                 rates.count(f"c{number}")
             except QuotaExceeded as error:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from bridge.aio import Watched
+from bridge.aio import Observable
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.instance import Condition
 from bridge.comfyui.state import InstanceState, StateName
@@ -54,7 +54,7 @@ class ComfyUI:
         self.name = name
         self.asked = 0
         self.answers = list(answers)
-        self.board = Watched(InstanceState(state="stopped", since=0.0))
+        self.board = Observable(InstanceState(state="stopped", since=0.0))
 
     @property
     def client(self) -> Any:
@@ -104,9 +104,9 @@ class Published:
     async def until(self, state: str) -> bool:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                told, able = await self.states.get()
+                told, capable = await self.states.get()
                 if told == state:
-                    return able
+                    return capable
 
     def __getattr__(self, _: str) -> Any:
         return lambda *_, **__: None

@@ -155,20 +155,20 @@ async def test_who_can_run_a_prompt_elsewhere_and_how_they_are(setup: Setup) -> 
     journal = setup.journal
     await setup.library.open()
     await setup.library.update("a-main", b"{}")
-    able = Packed.of(Offer(msgspec.json.encode(dict(INFO.raw))))
+    capable = Packed.of(Offer(msgspec.json.encode(dict(INFO.raw))))
     for name in ("b-main", "c-main"):
-        await journal.offer(name[0], name, able)
+        await journal.offer(name[0], name, capable)
     await journal.offer("d", "d-main", Packed.of(Offer(JSON)))
     await setup.offers.open()
     needs = setup.library.catalogue.needs(PLAIN)
-    assert setup.library.catalogue.able(needs) == ["b-main", "c-main"]
-    assert setup.offers.able(needs) == {"b-main": None, "c-main": None}
+    assert setup.library.catalogue.capable(needs) == ["b-main", "c-main"]
+    assert setup.offers.capable(needs) == {"b-main": None, "c-main": None}
     for name, state in (("c-main", "yielded"), ("d-main", "ready")):
         setup.states[name] = ComfyUIState(state=cast("Any", state), since=1.0, restarts=0)
-    assert setup.offers.able(needs) == {"b-main": None, "c-main": setup.states["c-main"]}
+    assert setup.offers.capable(needs) == {"b-main": None, "c-main": setup.states["c-main"]}
     busy = setup.states["c-main"] = ComfyUIState(state="busy", since=1.0, restarts=0)
-    assert setup.offers.able(needs) == {"c-main": busy}
+    assert setup.offers.capable(needs) == {"c-main": busy}
     held = setup.states["c-main"] = msgspec.structs.replace(busy, held="waits for GPU 'card'")
-    assert setup.offers.able(needs) == {"b-main": None, "c-main": held}
+    assert setup.offers.capable(needs) == {"b-main": None, "c-main": held}
     setup.leads = False
-    assert setup.offers.able(needs) == {}
+    assert setup.offers.capable(needs) == {}

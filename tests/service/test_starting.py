@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from bridge.config import Config
-from bridge.jobs.database import Away, DatabaseError
+from bridge.jobs.database import DatabaseError, TransientError
 from bridge.jobs.journal import Journal
 from bridge.service import instances, serve
 from bridge.service.starting import waited_out
@@ -90,7 +90,10 @@ async def test_what_does_not_pass_by_itself_ends_the_start(error: Exception) -> 
 
 
 async def test_each_step_is_tried_again_until_it_succeeds() -> None:
-    errors: list[Exception] = [Away("full"), OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))]
+    errors: list[Exception] = [
+        TransientError("full"),
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    ]
 
     async def step() -> None:
         if errors:

@@ -158,7 +158,7 @@ async def _notices(server: PostgreSQL, address: str, count: int) -> float:
                 await psycopg.AsyncConnection.connect(address, autocommit=True)
             )
             await listener.execute("LISTEN costs")
-            heard.append(asyncio.create_task(_hear(listener)))
+            heard.append(asyncio.create_task(_count_notices(listener)))
         sender = await stack.enter_async_context(
             await psycopg.AsyncConnection.connect(address, autocommit=True)
         )
@@ -171,7 +171,7 @@ async def _notices(server: PostgreSQL, address: str, count: int) -> float:
         return await _measured(server, f"a notice to {count}", _NOTICES, notify)
 
 
-async def _hear(listener: psycopg.AsyncConnection[object]) -> None:
+async def _count_notices(listener: psycopg.AsyncConnection[object]) -> None:
     seen = 0
     async for _ in listener.notifies():
         seen += 1

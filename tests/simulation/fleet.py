@@ -125,9 +125,9 @@ class Bridge:
         self.busy_gpus = 0
         names = [f"{number}-{each}" for each in range(gpus)]
         self.gpus = {name: Gpu(self, name) for name in names}
-        able = {kind.needs for kind in kinds}
+        capable = {kind.needs for kind in kinds}
         self.core = Core(
-            dict.fromkeys(names, True), lambda _, needs: needs in able, LIMITS, alone=False
+            dict.fromkeys(names, True), lambda _, needs: needs in capable, LIMITS, alone=False
         )
         self.core.book.elsewhere = self._elsewhere
         for kind in fleet.kinds if fleet.knows_runs else ():
@@ -156,7 +156,7 @@ class Bridge:
                 self.gpus[instance].take(self.fleet.records[key])
             case effects.ReportDefect(error):
                 raise error
-            case effects.PublishStatus() | effects.Left() | effects.Announce():
+            case effects.PublishStatus() | effects.JobLeft() | effects.Announce():
                 pass
             case _:
                 raise AssertionError(effect)

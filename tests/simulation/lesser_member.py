@@ -74,12 +74,12 @@ def _notices() -> None:
         if what is Notice.LOOK and not _is_own(key):
             notify(self, db, key, what)
 
-    def hear(self: Group, what: Notice, key: Key) -> None:
+    def receive(self: Group, what: Notice, key: Key) -> None:
         if _is_own(key):
             noticed(self, what, key)
 
     Base._notify_of = send  # type: ignore[method-assign]
-    Group._noticed = hear  # type: ignore[method-assign]
+    Group._noticed = receive  # type: ignore[method-assign]
 
 
 def _renumbering() -> None:

@@ -56,7 +56,7 @@ class Times:
         await do
         self._found.setdefault(what, []).append(1000 * (time.perf_counter() - began))
 
-    def tell(self) -> dict[str, str]:
+    def summary(self) -> dict[str, str]:
         return {
             what: f"{statistics.median(each):,.1f} ms"
             + (f" ({max(each):,.0f} at most)" if len(each) > 1 else "")
@@ -90,7 +90,7 @@ async def _measured(address: str, rows: int, now: float) -> dict[str, str]:
             later = now + SWEPT / rows * REMEMBERED_S
             await _swept(one, other, times, f"{SWEPT:,} of each", later)
         await _service(address, times, other)
-    return times.tell()
+    return times.summary()
 
 
 async def _swept(one: Journal, other: Journal, times: Times, what: str, now: float) -> None:

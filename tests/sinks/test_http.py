@@ -9,14 +9,14 @@ import pytest
 from aiohttp import web
 
 from bridge.contract.errors import Forbidden
-from bridge.media.download import Reach
+from bridge.media.download import AllowedHosts
 from bridge.sinks import http
 from bridge.sinks.http import Body
 from bridge.sinks.schedule import DeliveryRefused
 from tests.sinks.servers import Receiver, in_turn, never
 
-HERE = Reach(("127.0.0.1", "localhost"), "clients.alice.sink_hosts")
-NOWHERE = Reach((), "clients.alice.sink_hosts")
+HERE = AllowedHosts(("127.0.0.1", "localhost"), "clients.alice.sink_hosts")
+NOWHERE = AllowedHosts((), "clients.alice.sink_hosts")
 
 
 def body(*chunks: bytes, content_type: str = "image/png") -> Body:

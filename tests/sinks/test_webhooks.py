@@ -15,7 +15,7 @@ from bridge.jobs.job import Envelope, ResultWebhook
 from bridge.jobs.journal import Journal, webhooks
 from bridge.jobs.journal.webhooks import PendingWebhook
 from bridge.jobs.queue import Key
-from bridge.media.download import Reach
+from bridge.media.download import AllowedHosts
 from bridge.sinks import schedule, signature
 from bridge.sinks.webhooks import AT_ONCE, WebhookSender
 from tests.jobs.drafts import draft
@@ -23,7 +23,7 @@ from tests.sinks.servers import Receiver, in_turn, never
 from tests.support.patience import PATIENCE_S
 
 KEY = bytes(32)
-HERE = Reach(("127.0.0.1",), "x")
+HERE = AllowedHosts(("127.0.0.1",), "x")
 RESULT = Numbered(b'{"job_id":"j1","n":', b"}")
 
 
@@ -54,7 +54,9 @@ class Sent:
 
 @asynccontextmanager
 async def sending(
-    journal: Journal, check: Callable[[PendingWebhook], Reach] = lambda _: HERE, **options: Any
+    journal: Journal,
+    check: Callable[[PendingWebhook], AllowedHosts] = lambda _: HERE,
+    **options: Any,
 ) -> AsyncIterator[Sent]:
     sent = Sent()
     room = WebhookSender(journal, key=lambda: KEY, check=check, gave_up=sent.gave_up, **options)
@@ -139,7 +141,7 @@ async def test_a_receiver_that_redirects_inward_is_not_followed(
 async def test_a_right_that_was_taken_away_meanwhile_counts(
     journal: Journal, receiver: Receiver
 ) -> None:
-    def forbidden(_: PendingWebhook) -> Reach:
+    def forbidden(_: PendingWebhook) -> AllowedHosts:
         raise Forbidden("not there")
 
     async with sending(journal, forbidden, pauses=lambda *_: None) as sent:

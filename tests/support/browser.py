@@ -56,7 +56,7 @@ class Window:
         page.on("request", self._asked)
         page.on("websocket", lambda socket: self._went_to(socket.url))
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        page.on("console", lambda said: self._said(said.type, said.text))
+        page.on("console", lambda said: self._on_console(said.type, said.text))
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith("blob:"):
@@ -66,7 +66,7 @@ class Window:
         if urlsplit(url).netloc != urlsplit(self.address).netloc:
             self.complaints.append(f"request to {url}")
 
-    def _said(self, kind: str, text: str) -> None:
+    def _on_console(self, kind: str, text: str) -> None:
         # A violation of the Content-Security-Policy is one of them.
         if kind in ("error", "warning"):
             self.complaints.append(f"{kind}: {text}")

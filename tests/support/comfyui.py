@@ -43,11 +43,11 @@ def installed() -> tuple[Path, Path]:
     if found is None:
         # In a thread of its own: the caller may have an event loop running.
         with ThreadPoolExecutor() as pool:
-            found = pool.submit(lambda: asyncio.run(ensure(_tell))).result()
+            found = pool.submit(lambda: asyncio.run(ensure(_print))).result()
     return found.path, found.python
 
 
-def _tell(line: str) -> None:
+def _print(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

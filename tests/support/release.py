@@ -28,7 +28,7 @@ LOCKS = ("docs/deploy/home-assistant-addon/image.lock", "docs/deploy/build.lock"
 def build() -> Path:
     """Build the wheel; with the commit's time in it, the same commit gives the same bytes."""
     DIST.mkdir(exist_ok=True)
-    stamp = _said("git", "log", "-1", "--format=%ct")
+    stamp = _output("git", "log", "-1", "--format=%ct")
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(DIST))
     subprocess.run(
         (sys.executable, "-m", "pip", "wheel", "-qq", *options, "."),
@@ -60,12 +60,12 @@ def licences(document: dict[str, Any]) -> dict[str, str]:
 
 def note(wheel: Path, sbom: Path) -> str:
     """Return the note on how these files came to be."""
-    changed = " with changes that are in no commit" if _said("git", "status", "--short") else ""
+    changed = " with changes that are in no commit" if _output("git", "status", "--short") else ""
     packages = licences(json.loads(sbom.read_text()))
     lines = [
         f"# comfy2mqtt {__version__}: where it comes from",
         "",
-        f"- commit: {_said('git', 'rev-parse', 'HEAD')}{changed}",
+        f"- commit: {_output('git', 'rev-parse', 'HEAD')}{changed}",
         f"- built by: `make release`, Python {platform.python_version()}, {platform.system()}",
         "- built with and run with, by hash:",
         *(f"  - {lock}, SHA-256 {_sha256(Path(lock))}" for lock in LOCKS),
@@ -84,7 +84,7 @@ def note(wheel: Path, sbom: Path) -> str:
     return "\n".join(lines)
 
 
-def _said(*command: str) -> str:
+def _output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -70,7 +70,7 @@ class Visitor:
         )
         self._reading = asyncio.create_task(self._read())
         if self._key is not None:
-            await self.say({"type": "register", "key": self._key, **self._told_after()})
+            await self.say({"type": "register", "key": self._key, **self._resume_fields()})
             self.registered = await self.next("registered")
             if self._reachable:
                 known = await self.next("bridge", lambda each: each["state"] != "unreachable")
@@ -87,7 +87,7 @@ class Visitor:
         if self._reading is not None:
             await self._reading
 
-    def _told_after(self) -> dict[str, int]:
+    def _resume_fields(self) -> dict[str, int]:
         return {} if self._after is None else {"after": self._after}
 
     async def say(self, body: dict[str, Any], data: bytes | None = None) -> None:
@@ -139,7 +139,7 @@ class Visitor:
     async def _read(self) -> None:
         try:
             while True:
-                self._hear(await self.socket.recv())
+                self._receive(await self.socket.recv())
         except ConnectionClosed as error:
             self.code = None if error.rcvd is None else error.rcvd.code
             self.reason = "" if error.rcvd is None else error.rcvd.reason
@@ -148,7 +148,7 @@ class Visitor:
         finally:
             self._arrived.set()
 
-    def _hear(self, message: str | bytes) -> None:
+    def _receive(self, message: str | bytes) -> None:
         if isinstance(message, str):
             self.frames.append(Frame(json.loads(message)))
         else:

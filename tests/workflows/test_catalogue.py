@@ -46,15 +46,15 @@ def test_a_job_can_run_where_its_classes_and_models_are(*, old: bool) -> None:
         }
     )
 
-    def able(wanted: dict[str, Any]) -> list[str]:
+    def capable(wanted: dict[str, Any]) -> list[str]:
         needs = both.needs(wanted)
         return [name for name in ("one", "two", "three") if both.can_run(name, needs)]
 
-    assert able(prompt("a.safetensors")) == ["one"]
-    assert able(prompt("b.ckpt")) == ["one", "two"]
-    assert able(prompt("c.ckpt", "Extra")) == ["two"]
-    assert able(prompt("a.safetensors", "Extra")) == []
-    assert able(prompt("nowhere.ckpt")) == []
+    assert capable(prompt("a.safetensors")) == ["one"]
+    assert capable(prompt("b.ckpt")) == ["one", "two"]
+    assert capable(prompt("c.ckpt", "Extra")) == ["two"]
+    assert capable(prompt("a.safetensors", "Extra")) == []
+    assert capable(prompt("nowhere.ckpt")) == []
 
 
 def test_choices_are_those_of_all_and_lacking_is_reported_of_the_one_that_lacks_least() -> None:

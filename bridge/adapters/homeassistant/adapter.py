@@ -19,13 +19,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from bridge.adapters.homeassistant import discovery
-from bridge.adapters.homeassistant.board import Board
 from bridge.adapters.homeassistant.command_components import is_updated
-from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, Done
+from bridge.adapters.homeassistant.device_state import REFUSED, DeviceState, DoneEvent
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.fields import Choices, Field, fields
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.job_updates import CLIENT, GroupJobs, read_result
+from bridge.adapters.homeassistant.retained import RetainedMessages
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import RetainedImage, RetainedImages
@@ -116,7 +116,7 @@ class HomeAssistant(Extension):
         self._files = files
         self._publisher = publisher
         self._transcoder = transcoder
-        self._board = Board(publisher, topics, tree, self._leads)
+        self._retained = RetainedMessages(publisher, topics, tree, self._leads)
         self._devices: dict[str, _Device] = {}
         self._states: defaultdict[str, DeviceState] = defaultdict(DeviceState)
         self._group_jobs = GroupJobs(
@@ -147,7 +147,7 @@ class HomeAssistant(Extension):
 
     def _announce_bridge(self) -> None:
         device = discovery.the_bridge(self._bridge, self._topics)
-        self._board.announce(discovery.bridge_id(self._topics), device)
+        self._retained.announce(discovery.bridge_id(self._topics), device)
 
     # Workflows.
 
@@ -161,14 +161,14 @@ class HomeAssistant(Extension):
         announcement = discovery.workflow(
             definition, list(device.fields.values()), self._bridge, self._topics, tree
         )
-        self._board.announce(discovery.workflow_id(self._topics, name), announcement)
+        self._retained.announce(discovery.workflow_id(self._topics, name), announcement)
         for key in before.fields if before is not None else ():
             if key not in device.fields:
-                self._board.clear(tree.input(name, key))
+                self._retained.clear(tree.input(name, key))
         for field in device.fields.values():
             self._show_input(name, field)
         runnable = definition.runnable is not False
-        self._board.set(tree.state(name, "available"), b"online" if runnable else b"offline")
+        self._retained.set(tree.state(name, "available"), b"online" if runnable else b"offline")
         self._show(name)
 
     def remove_workflow(self, name: str) -> None:
@@ -176,7 +176,7 @@ class HomeAssistant(Extension):
         device = self._devices.pop(name, None)
         if device is None:
             return
-        self._board.withdraw(discovery.workflow_id(self._topics, name))
+        self._retained.withdraw(discovery.workflow_id(self._topics, name))
         if self._leads():
             self._later(lambda: self._images.remove(name))
 
@@ -200,7 +200,7 @@ class HomeAssistant(Extension):
         """Publish all that is retained. Raises DatabaseError."""
         if not self._alone:
             await self._recall()
-        self._board.publish_all()
+        self._retained.publish_all()
         await self._images.publish_all(self._devices, _too_large)
 
     async def received(
@@ -218,7 +218,7 @@ class HomeAssistant(Extension):
             self._later(self._answer_birth)
         elif matches(self._tree.discovered, incoming.topic):
             if incoming.retain and incoming.payload:
-                self._board.seen(incoming.topic, incoming.payload)
+                self._retained.seen(incoming.topic, incoming.payload)
         elif (of_comfyui := self._topics.public_of(incoming.topic)) is not None:
             self._note_released(*of_comfyui, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
@@ -365,7 +365,7 @@ class HomeAssistant(Extension):
     def _show(self, name: str) -> None:
         if name in self._devices:
             for what, state in self._states[name].shown().items():
-                self._board.set(self._tree.state(name, what), state.encode())
+                self._retained.set(self._tree.state(name, what), state.encode())
 
     def _show_input(
         self, name: str, field: Field, *, again: bool = False, like: str | None = None
@@ -377,9 +377,9 @@ class HomeAssistant(Extension):
         value = self._inputs.get(name, field.key)
         topic = self._tree.input(name, field.key)
         shown = field.shown(value if value is not None and field.takes(value) else field.default)
-        self._board.set(topic, shown.encode() if isinstance(shown, str) else shown, again=again)
+        self._retained.set(topic, shown.encode() if isinstance(shown, str) else shown, again=again)
         if field.is_searched:
-            self._board.set(self._tree.input_allowed(name, field.key), field.allowed(like))
+            self._retained.set(self._tree.input_allowed(name, field.key), field.allowed(like))
 
     async def _show_result(self, result: Result) -> None:
         """Publish the first image, then the states, then the event that the job is done."""
@@ -428,13 +428,13 @@ class HomeAssistant(Extension):
         form = Profile(format="jpeg", max_bytes=limit)
         return bytes((await self._transcoder.in_form(form, info, data))[1])
 
-    def _publish_done(self, name: str, done: Done) -> None:
+    def _publish_done(self, name: str, done: DoneEvent) -> None:
         if name in self._devices:
             self._publisher.publish(self._tree.state(name, "done"), done.payload())
 
     async def _answer_birth(self) -> None:
         await asyncio.sleep(secrets.randbelow(1000) / 1000 * BIRTH_DELAY_S)
-        self._board.publish_all()
+        self._retained.publish_all()
 
     def _later(self, work: _Work) -> None:
         self._work.put_nowait(work)
@@ -452,10 +452,10 @@ async def _guarded(work: _Work) -> None:
         log.exception("Home Assistant: a message was not handled: defect in the bridge")
 
 
-def _done(event_type: str, error: Error | None, job_id: str | None = None) -> Done:
+def _done(event_type: str, error: Error | None, job_id: str | None = None) -> DoneEvent:
     if error is None:
-        return Done(event_type, job_id)
-    return Done(event_type, job_id, error.code, error.message)
+        return DoneEvent(event_type, job_id)
+    return DoneEvent(event_type, job_id, error.code, error.message)
 
 
 def _too_large(name: str, error: PacketTooLarge) -> None:

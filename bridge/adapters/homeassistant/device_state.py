@@ -80,7 +80,7 @@ class DeviceState:
         }
 
 
-class Done(Struct, frozen=True):
+class DoneEvent(Struct, frozen=True):
     """The event of a job's end. Home Assistant drops a retained one."""
 
     event_type: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from bridge.adapters.mqtt.extension import Extension, RefusedFilters, give_to
+from bridge.adapters.mqtt.extension import Extension, RefusedFilters, dispatch
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.adapters.mqtt.retained import OFFLINE, ONLINE, Retained
@@ -100,7 +100,7 @@ class ClusterConnection:
             async with self._reconnect.closable(connection):
                 await self._begin(connection)
                 async for incoming in connection.messages:
-                    await give_to(self._extensions, incoming, None, self._handler)
+                    await dispatch(self._extensions, incoming, None, self._handler)
                     connection.ack(incoming)
 
     async def _begin(self, connection: Connection) -> None:

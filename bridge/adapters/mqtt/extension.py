@@ -50,7 +50,7 @@ class Extension:
         """
 
 
-async def give_to(
+async def dispatch(
     extensions: Iterable[Extension],
     incoming: Incoming,
     delivery: str | None,

@@ -97,10 +97,10 @@ def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) ->
     return Lane(client, client if knows(client) else _NEW)
 
 
-def is_flood(topics: Topics, incoming: Incoming, floods: Callable[[str], bool]) -> bool:
+def is_dropped(topics: Topics, incoming: Incoming, would_drop: Callable[[str], bool]) -> bool:
     """True if a message is of a client so far above its rate that nothing would be answered."""
     found = topics.client_of(incoming.topic)
-    return found is not None and floods(found[0])
+    return found is not None and would_drop(found[0])
 
 
 def kind_of_other(

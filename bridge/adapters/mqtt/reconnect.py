@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _GOOD_CONNECTION_S = 10.0
 # After this many connections in a row that the broker accepted and soon closed, the log names the
 # likely reason, which mosquitto does not send.
-_THROWN_OUT = 3
+_CUT_SHORT = 3
 _ANOTHER = (
     "another program seems to connect under this bridge's client id, most likely a second bridge: "
     "stop one of them, give each its own mqtt_client_id and base_topic, or let them share a "
@@ -61,7 +61,7 @@ class Reconnect:
         self._was_connected = was_up
         self._is_connected = False
         self._was_advised = False
-        self._thrown_out = 0
+        self._cut_short = 0
         self._closing = asyncio.Event()
 
     def connected(self) -> None:
@@ -113,12 +113,12 @@ class Reconnect:
 
     def _note_another(self, loss: ConnectionLost | None, *, was_good: bool) -> None:
         """Log that another program seems to use our client id: only the newest is kept."""
-        told = loss is not None and loss.code == SESSION_TAKEN_OVER
+        taken_over = loss is not None and loss.code == SESSION_TAKEN_OVER
         # A broker that gives a reason, such as a packet that is too large, means that one.
         unexplained = loss is not None and loss.code is None
         short = unexplained and self._is_connected and not was_good
-        self._thrown_out = self._thrown_out + 1 if short else 0
-        if told or self._thrown_out == _THROWN_OUT:
+        self._cut_short = self._cut_short + 1 if short else 0
+        if taken_over or self._cut_short == _CUT_SHORT:
             log.error("%s", _ANOTHER)
 
     async def _closed_before_connected(self) -> None:

@@ -72,7 +72,7 @@ class SizeProbe(Extension):
         self._connections = -1
         self._proven = LARGE_BYTES
         # False if nothing comes back: an ACL that is stricter than ours.
-        self._hears_itself = True
+        self._receives_own = True
         # The largest message that was under way when a connection ended.
         self._cut = 0
         self._came: set[int] = set()
@@ -98,12 +98,12 @@ class SizeProbe(Extension):
         """True if an output of `size` bytes may be published, or refused, without a trial."""
         publisher = self._publisher
         if publisher.connections != self._connections:
-            self._connections, self._proven, self._hears_itself = (
+            self._connections, self._proven, self._receives_own = (
                 publisher.connections,
                 LARGE_BYTES,
                 True,
             )
-        if size <= self._proven or not publisher.connected or not self._hears_itself:
+        if size <= self._proven or not publisher.connected or not self._receives_own:
             return True
         room = self._room()
         return room is not None and size > room
@@ -127,11 +127,13 @@ class SizeProbe(Extension):
                 try:
                     passes = await self._passes(each)
                 except ConnectionLost as loss:
-                    self._note_cut(each, told=loss.code == PACKET_TOO_LARGE)
+                    self._note_cut(each, announced=loss.code == PACKET_TOO_LARGE)
                     return
                 if passes is None:
-                    log.info("cannot measure the broker's largest message")
-                    self._hears_itself = False
+                    log.info(
+                        "cannot measure the broker's largest message: our own does not come back"
+                    )
+                    self._receives_own = False
                     return
                 if passes:
                     self._proven = each
@@ -164,9 +166,9 @@ class SizeProbe(Extension):
         await wait_set(self._arrived, _LATE_S)
         return size in self._came
 
-    def _note_cut(self, size: int, *, told: bool) -> None:
+    def _note_cut(self, size: int, *, announced: bool) -> None:
         """Learn from a connection that ended during a message; a single end may be chance."""
         again, self._cut = self._cut > 0, max(self._cut, size)
-        self._hears_itself = False  # until there is another connection
-        if told or again:
+        self._receives_own = False  # until there is another connection
+        if announced or again:
             self._learnt(lower_limit(self._cut) or LARGE_BYTES)

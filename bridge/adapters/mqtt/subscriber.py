@@ -16,10 +16,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from bridge.adapters.mqtt.extension import Extension, RefusedFilters, give_to
+from bridge.adapters.mqtt.extension import Extension, RefusedFilters, dispatch
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
-    is_flood,
+    is_dropped,
     kind_of_other,
     lane_of,
     needs_delivery,
@@ -223,7 +223,7 @@ class Subscriber:
 
     async def _take_messages(self, connection: Connection) -> None:
         """Handle messages until the connection ends, a bounded number at a time."""
-        room = _Room()
+        room = _MessageBudget()
 
         async def handle(
             incoming: Incoming, delivery: str | None, before: asyncio.Task[None] | None
@@ -238,7 +238,7 @@ class Subscriber:
                 if not passed:
                     passed = True
                     self._acknowledge(connection, incoming)
-                    room.give(len(incoming.payload))
+                    room.release(len(incoming.payload))
 
             await self._handle(incoming, delivery, let_pass)
             let_pass()
@@ -249,8 +249,8 @@ class Subscriber:
             if delivery is not None:
                 self._hold(delivery, task)
 
-        async for incoming in self._without_floods(connection):
-            await room.take(len(incoming.payload))
+        async for incoming in self._without_dropped(connection):
+            await room.acquire(len(incoming.payload))
             if self._group is not None:
                 # It waits at the broker, rather than for an answer that we may not give.
                 await self._group.held()
@@ -270,13 +270,13 @@ class Subscriber:
         else:
             connection.ack(incoming)
 
-    async def _without_floods(self, connection: Connection) -> AsyncIterator[Incoming]:
+    async def _without_dropped(self, connection: Connection) -> AsyncIterator[Incoming]:
         """Yield the messages to handle; acknowledge those that would get no answer."""
         passed_over = 0
         async for incoming in connection.messages:
             if self._draining:
                 continue
-            if not is_flood(self._topics, incoming, self._handler.is_flood):
+            if not is_dropped(self._topics, incoming, self._handler.would_drop):
                 yield incoming
                 continue
             connection.ack(incoming)
@@ -332,7 +332,7 @@ class Subscriber:
         found = read_request(self._topics, incoming, delivery=delivery, room=self._publisher)
         if found is None:
             self._take_other(incoming)
-            await give_to(self._extensions, incoming, delivery, self._handler)
+            await dispatch(self._extensions, incoming, delivery, self._handler)
             return
 
         late: list[Answer] = []
@@ -362,7 +362,7 @@ class Subscriber:
                 self._last_values.put(incoming.topic, incoming.payload, stored=incoming.retain)
 
 
-class _Room:
+class _MessageBudget:
     """Bounds the messages that are handled at a time, and their bytes."""
 
     def __init__(self) -> None:
@@ -370,7 +370,7 @@ class _Room:
         self._bytes = 0
         self._less = asyncio.Event()
 
-    async def take(self, size: int) -> None:
+    async def acquire(self, size: int) -> None:
         """Wait until there is room for a message of `size` bytes, and take it."""
         await self._free.acquire()
         while self._bytes > MAX_HANDLED_BYTES:
@@ -378,7 +378,7 @@ class _Room:
             await self._less.wait()
         self._bytes += size
 
-    def give(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Release the room of a message of `size` bytes."""
         self._free.release()
         self._bytes -= size

@@ -39,7 +39,7 @@ class Importance(enum.Enum):
     KEEP = None
 
 
-class Verdict(enum.Enum):
+class SendDecision(enum.Enum):
     """The decision about a frame for one reader."""
 
     SEND = enum.auto()
@@ -47,13 +47,13 @@ class Verdict(enum.Enum):
     DROP = enum.auto()
 
 
-def verdict(importance: Importance, waiting: int, buffer: int) -> Verdict:
+def send_decision(importance: Importance, waiting: int, buffer: int) -> SendDecision:
     """Decide by the bytes that wait for a reader; above `buffer` it is dropped."""
     if waiting > buffer:
-        return Verdict.DROP
+        return SendDecision.DROP
     if importance.value is not None and waiting > importance.value:
-        return Verdict.SKIP
-    return Verdict.SEND
+        return SendDecision.SKIP
+    return SendDecision.SEND
 
 
 class FrameWriter(Protocol):
@@ -103,15 +103,15 @@ class BrowserSession:
         """
         if self.ended:
             return
-        found = verdict(importance, self._writer.waiting, self._buffer - self._held_bytes)
-        if found is Verdict.DROP:
+        found = send_decision(importance, self._writer.waiting, self._buffer - self._held_bytes)
+        if found is SendDecision.DROP:
             self.ended = True
             self._held, self._held_bytes = None, 0
             self._writer.drop()
         elif n is not None and self._held is not None:
             self._held.append((n, frame))
             self._held_bytes += len(frame)
-        elif found is Verdict.SEND:
+        elif found is SendDecision.SEND:
             self._writer.write(frame)
             if n is not None:
                 self.n = max(n, self.n or 0)

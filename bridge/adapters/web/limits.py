@@ -40,7 +40,7 @@ def network_of(address: str) -> str:
     return str(found)
 
 
-class Places(Generic[T]):
+class ConnectionPlaces(Generic[T]):
     """Places for those who are not known yet: `most` in all, `most_of_one` for one network.
 
     Whoever comes when all are taken gets the place of the one that has waited longest, in the

@@ -82,7 +82,7 @@ class _Fetched(Struct):
     base64: Raw | UnsetType = UNSET
 
 
-class _Place(Struct):
+class _PartFields(Struct):
     """The fields of a `fetch` that its parts have in their topics."""
 
     job_id: str = ""
@@ -105,7 +105,7 @@ def named(
 def place_of(levels: Sequence[str], payload: bytes) -> tuple[str, str, int, int] | None:
     """Return whose output a `fetch` asks for, and which part; None: it is none that is valid."""
     try:
-        found = msgspec.json.decode(payload, type=_Place) if levels[0] == _FETCH else None
+        found = msgspec.json.decode(payload, type=_PartFields) if levels[0] == _FETCH else None
     except UNREADABLE:
         return None
     if found is None:

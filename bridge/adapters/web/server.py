@@ -16,7 +16,7 @@ from typing import Final, cast
 from aiohttp import HttpVersion10, web
 
 from bridge.adapters.web.http_headers import Network, is_in
-from bridge.adapters.web.limits import ByteBudget, Places, network_of
+from bridge.adapters.web.limits import ByteBudget, ConnectionPlaces, network_of
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,7 +43,7 @@ class SilentConnection(asyncio.Protocol):
     def __init__(
         self,
         handler: Callable[[], TcpConnection],
-        places: Places[SilentConnection | TcpConnection],
+        places: ConnectionPlaces[SilentConnection | TcpConnection],
         trusted: Sequence[Network],
         head_s: float,
     ) -> None:
@@ -100,7 +100,7 @@ def _network_of(transport: asyncio.BaseTransport, trusted: Sequence[Network]) ->
 
 
 def _enter(
-    places: Places[SilentConnection | TcpConnection],
+    places: ConnectionPlaces[SilentConnection | TcpConnection],
     who: SilentConnection | TcpConnection,
     network: str,
     *,
@@ -129,7 +129,7 @@ class TcpConnection(web.RequestHandler):
     def __init__(
         self,
         manager: web.Server,
-        places: Places[SilentConnection | TcpConnection],
+        places: ConnectionPlaces[SilentConnection | TcpConnection],
         trusted: Sequence[Network],
         head_s: float,
     ) -> None:
@@ -263,7 +263,9 @@ async def serving(
     manager = runner.server
     if manager is None:
         raise RuntimeError("a runner that was set up has a server")
-    places: Places[SilentConnection | TcpConnection] = Places(WAITING, WAITING_OF_ONE)
+    places: ConnectionPlaces[SilentConnection | TcpConnection] = ConnectionPlaces(
+        WAITING, WAITING_OF_ONE
+    )
 
     def handler() -> TcpConnection:
         return TcpConnection(manager, places, trusted, head_s)

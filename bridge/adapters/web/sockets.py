@@ -32,7 +32,7 @@ from bridge.adapters.web.limits import (
     BUFFERS_OF_A_KEY,
     BURST_S,
     ByteBudget,
-    Places,
+    ConnectionPlaces,
     UnfinishedBudgets,
     heaviest_above,
     network_of,
@@ -208,7 +208,9 @@ class Sockets:
         self._signed_urls = signed_urls
         self._replay = replay
         self._writers = Writers()
-        self._unregistered: Places[_Peer] = Places(UNREGISTERED, UNREGISTERED_OF_ONE)
+        self._unregistered: ConnectionPlaces[_Peer] = ConnectionPlaces(
+            UNREGISTERED, UNREGISTERED_OF_ONE
+        )
         self._peers: dict[BrowserSession, _Peer] = {}
         self._unfinished = UnfinishedBudgets(settings.max_message)
 

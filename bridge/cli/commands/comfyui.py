@@ -14,7 +14,7 @@ from bridge.config import Config, check_downloads
 
 if TYPE_CHECKING:
     from bridge.comfyui.machine import Device
-    from bridge.comfyui.managed import Current, Manager
+    from bridge.comfyui.managed import CurrentVersion, Manager
 
 _ORDERS = {
     "start": "Start it, at once even in a crash loop.",
@@ -54,14 +54,14 @@ def _order(verb: str, text: str) -> None:
     @as_json
     @settings(*CLIENT_SETTINGS)
     def send_command(*, instance: str | None, now: bool, as_json: bool, settings: Config) -> None:
-        from bridge.cli.operate import give
+        from bridge.cli.operate import send_command
 
         fields: dict[str, object] = {} if instance is None else {"instance": instance}
         if now and verb != "yield":
             stop("--now: use it only with `comfyui yield`", WRONG_USAGE)
         if now:
             fields["finish"] = False
-        run_async(give(settings, f"comfyui/{verb}", fields, as_json=as_json))
+        run_async(send_command(settings, f"comfyui/{verb}", fields, as_json=as_json))
 
 
 for _verb, _text in _ORDERS.items():
@@ -137,7 +137,7 @@ def _manager(settings: Config, device: Device | None) -> Manager:
     )
 
 
-async def _shown(installing: Awaitable[Current]) -> int:
+async def _shown(installing: Awaitable[CurrentVersion]) -> int:
     """Print the folder of main.py of the version that is used now. Raises InstallFailed."""
     click.echo((await installing).used.path)
     return 0

@@ -62,12 +62,12 @@ def queue(*, verb: str, client: str | None, as_json: bool, settings: Config) -> 
 
     `release` allows the prompts again that were refused because they had ended a ComfyUI twice.
     """
-    from bridge.cli.operate import give
+    from bridge.cli.operate import send_command
 
     if client is not None and verb not in ("list", "clear"):
         stop("--of: only with list and clear", WRONG_USAGE)
     fields = {} if client is None else {"client": client}
-    run_async(give(settings, f"queue/{verb}", fields, as_json=as_json))
+    run_async(send_command(settings, f"queue/{verb}", fields, as_json=as_json))
 
 
 @click.command(cls=GroupedCommand)

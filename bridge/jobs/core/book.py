@@ -57,7 +57,7 @@ class Book:
         # ... how many ComfyUIs of the others take jobs, and how many of them run one.
         self.elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
         # ... and which of them have what is needed, with their states; None of one that is gone.
-        self.able_elsewhere: Callable[[Needs], Mapping[str, ComfyUIState | None]] = lambda _: {}
+        self.capable_elsewhere: Callable[[Needs], Mapping[str, ComfyUIState | None]] = lambda _: {}
 
     # -- for the core alone --
 
@@ -222,7 +222,7 @@ class Book:
             return None
         if self.held is not None:
             return self.held
-        others = self.able_elsewhere(job.needs)
+        others = self.capable_elsewhere(job.needs)
         if any(state is not None and state.takes_jobs for state in others.values()):
             return None
         if not others and not self.stuck and all(member.takes_jobs for member in self.pool):
@@ -231,12 +231,12 @@ class Book:
 
     def _why_none_takes(self, job: Job, others: Mapping[str, ComfyUIState | None]) -> str | None:
         """Return why no ComfyUI takes a job, as none of `others` does; None if one of ours does."""
-        able = set(self.pool.able(job.needs))
-        if others and not able:
+        capable = set(self.pool.capable(job.needs))
+        if others and not capable:
             return _all_away(others)
         if self.stuck:
             return _STUCK
-        members = [member for member in self.pool if member.name in able] or list(self.pool)
+        members = [member for member in self.pool if member.name in capable] or list(self.pool)
         if any(member.takes_jobs for member in members):
             return None
         return ", ".join(f"ComfyUI {member.name} {_away(member)}" for member in members)

@@ -14,7 +14,7 @@ from bridge.contract.messages import JobStatus
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.entry import Withdrawal
-from bridge.jobs.core.life import JobLimits, Life, Moment
+from bridge.jobs.core.life import JobLifecycle, JobLimits, Moment
 from bridge.jobs.core.pool import NEVER, CanRun, Member, Pool
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
@@ -33,7 +33,7 @@ class Core:
         `alone`: no other bridge shares the jobs, so that none has to be claimed.
         """
         self.book = Book(Pool(instances, can_run, alone=alone))
-        self._life = Life(self.book, limits, alone=alone)
+        self._life = JobLifecycle(self.book, limits, alone=alone)
         self.counters = self._life.counters
         self._limits = limits
         self._handlers = self._general_events()
@@ -97,7 +97,7 @@ class Core:
             events.CatalogueChanged: self._catalogue_changed,
             events.OthersChanged: self._others_changed,
             events.ModelsLoaded: self._models_loaded,
-            events.Held: self._held,
+            events.InstanceHeld: self._held,
             events.Schedule: self._schedule,
             events.Tick: self._tick,
         }
@@ -161,7 +161,7 @@ class Core:
     def _models_loaded(self, event: events.ModelsLoaded) -> None:
         self.book.pool[event.instance].loaded(event.needs)
 
-    def _held(self, event: events.Held) -> None:
+    def _held(self, event: events.InstanceHeld) -> None:
         member = self.book.pool[event.instance]
         self._life.gated = member.gated = True
         if member.held != event.reason:
@@ -218,7 +218,7 @@ class Core:
                 idle_elsewhere,
             )
             if key is not None:
-                self._life.give(self.book.entries[key], member)
+                self._life.assign(self.book.entries[key], member)
         except Exception as error:  # noqa: BLE001 - it costs one job, not those given before
             self._report(error, key)
         return key is not None

@@ -127,7 +127,7 @@ class ReportBlocked(Struct, frozen=True):
     why: str | None
 
 
-class Left(JobEffect, frozen=True):
+class JobLeft(JobEffect, frozen=True):
     """A job left the core: it has `outcome`, or (None) another bridge has it."""
 
     outcome: State | None
@@ -156,5 +156,5 @@ Effect: TypeAlias = (
     | CancelPrompt
     | ReportDemand
     | ReportBlocked
-    | Left
+    | JobLeft
 )

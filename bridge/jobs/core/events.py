@@ -209,7 +209,7 @@ class ModelsLoaded(Struct, frozen=True):
     needs: Needs
 
 
-class Held(Struct, frozen=True):
+class InstanceHeld(Struct, frozen=True):
     """A ComfyUI gets no jobs for this `reason`, though it may be usable; None: it gets them.
 
     From the first of these on, a `ReportDemand` says whether jobs wait for that ComfyUI.
@@ -259,7 +259,7 @@ Event: TypeAlias = (
     | CatalogueChanged
     | OthersChanged
     | ModelsLoaded
-    | Held
+    | InstanceHeld
     | Schedule
     | Tick
 )

@@ -23,7 +23,7 @@ from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
 from bridge.jobs.core.latest_wins import LatestWins
 from bridge.jobs.core.pool import Member
 from bridge.jobs.core.reasons import Reasons
-from bridge.jobs.core.retry_policy import Returns, Unsuccessful, after_attempt, expired
+from bridge.jobs.core.retry_policy import JobReturns, Unsuccessful, after_attempt, expired
 from bridge.jobs.counters import Counters
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
@@ -54,7 +54,7 @@ class Moment(Struct, frozen=True):
     ahead: float = 0.0
 
 
-class Life:
+class JobLifecycle:
     """Has a handler for each event about a job. The core sets `now`, and takes what was decided."""
 
     def __init__(self, book: Book, limits: JobLimits, *, alone: bool) -> None:
@@ -158,7 +158,7 @@ class Life:
         self.reasons.forget(job.key)
         if job.replace is not None:
             self._latest_wins.forget(job, job.replace)
-        self.do(effects.Left(job.key, outcome))
+        self.do(effects.JobLeft(job.key, outcome))
         # It may have been the last job that waited for a ComfyUI.
         self.must_schedule |= self.gated
 
@@ -253,7 +253,7 @@ class Life:
 
     # -- jobs at a ComfyUI --
 
-    def give(self, entry: Entry, member: Member) -> None:
+    def assign(self, entry: Entry, member: Member) -> None:
         """Assign a job that was taken out of the queue to a ComfyUI."""
         self._book.estimates.left(entry.job.workflow)
         entry.instance = member.name
@@ -337,7 +337,7 @@ class Life:
             entry, event, max_attempts=self._limits.max_attempts, ahead=self.now.ahead
         )
         entry.job.attempt = follows.attempt
-        if not isinstance(follows, Returns):
+        if not isinstance(follows, JobReturns):
             self._finish(entry, follows.transition, follows.error)
             return
         if follows.no_room:
@@ -348,7 +348,7 @@ class Life:
         entry.withdrawn = entry.withdrawn or follows.withdrawn
         self._requeue(entry, follows)
 
-    def _requeue(self, entry: Entry, follows: Returns) -> None:
+    def _requeue(self, entry: Entry, follows: JobReturns) -> None:
         """Return a job to its place under a new prompt id: the old one may still run somewhere."""
         sent_back = entry.stop is StopReason.SEND_BACK
         never_there = entry.job.state == "queued"

@@ -182,7 +182,7 @@ class Pool:
         """The number of ComfyUIs that can be given jobs."""
         return sum(member.usable for member in self)
 
-    def able(self, needs: Needs) -> list[str]:
+    def capable(self, needs: Needs) -> list[str]:
         """The names of the ComfyUIs that have what is needed."""
         return [name for name in self._members if self._can_run(name, needs)]
 
@@ -195,9 +195,9 @@ class Pool:
         """
         left = not member.is_free(now) and len(queue) <= idle_elsewhere
         if member.held is not None or left:
-            return queue.take(able=lambda lane: lane == PinnedTo(member.name))
+            return queue.take(may_take=lambda lane: lane == PinnedTo(member.name))
         return queue.take(
-            able=None if self._no_choice else lambda lane: self._may_take(member, lane, now),
+            may_take=None if self._no_choice else lambda lane: self._may_take(member, lane, now),
             prefer=member.fits if member.models else None,
             reorder_s=reorder_s,
             now=now,

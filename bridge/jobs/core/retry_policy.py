@@ -18,7 +18,7 @@ MAX_NO_ROOM = 20
 Unsuccessful: TypeAlias = events.AttemptFailed | events.AttemptStopped | events.AttemptBroke
 
 
-class Ends(Struct, frozen=True):
+class JobEnds(Struct, frozen=True):
     """The job ends; `attempt` is the number of its attempts that count."""
 
     transition: Transition
@@ -26,7 +26,7 @@ class Ends(Struct, frozen=True):
     attempt: int
 
 
-class Returns(Struct, frozen=True):
+class JobReturns(Struct, frozen=True):
     """The job returns to the queue because of `error`; `attempt` is as for Ends.
 
     `prompt_id` is for the next attempt. `retried`: nobody asked for that. `no_room`: its ComfyUI's
@@ -45,28 +45,28 @@ class Returns(Struct, frozen=True):
 
 def after_attempt(
     entry: Entry, event: Unsuccessful, *, max_attempts: int, ahead: float
-) -> Ends | Returns:
+) -> JobEnds | JobReturns:
     """Return what follows for a job; `ahead` is by how much the wall clock is ahead, in seconds."""
     job = entry.job
     if isinstance(event, events.AttemptFailed):
-        return Ends(Transition.FAIL, event.error, _counted(job, event))
+        return JobEnds(Transition.FAIL, event.error, _counted(job, event))
     requested = _as_requested(entry, event.prompt_id, ahead)
     if requested is not None:
         return requested
     if isinstance(event, events.AttemptStopped):
         text = "somebody stopped it at ComfyUI itself"
         error = Interrupted(text, instance=entry.instance)
-        return Ends(Transition.CANCEL, error, job.attempt)
+        return JobEnds(Transition.CANCEL, error, job.attempt)
     if event.no_room and entry.no_room < MAX_NO_ROOM:
         # That is not the job's fault: the attempt does not count.
         attempt = job.attempt - (job.state == "running")
-        return Returns(event.error, event.prompt_id, attempt, retried=True, no_room=True)
+        return JobReturns(event.error, event.prompt_id, attempt, retried=True, no_room=True)
     attempt = _counted(job, event)
     # A second attempt with the memory freed is enough: a third would fail like it.
     most = 2 if event.free_memory else max_attempts
     if event.no_room or attempt >= most:
-        return Ends(Transition.FAIL, event.error, attempt)
-    return Returns(
+        return JobEnds(Transition.FAIL, event.error, attempt)
+    return JobReturns(
         event.error, event.prompt_id, attempt, retried=True, free_memory=event.free_memory
     )
 
@@ -77,22 +77,22 @@ def expired(job: Job, ahead: float) -> Expired:
     return Expired("it could not start in time", start_before=at)
 
 
-def _as_requested(entry: Entry, prompt_id: str, ahead: float) -> Ends | Returns | None:
+def _as_requested(entry: Entry, prompt_id: str, ahead: float) -> JobEnds | JobReturns | None:
     """Return what the stop of an attempt requires; None if nobody stopped it."""
     job = entry.job
     match entry.stop:
         case StopReason.CANCEL:
-            return Ends(Transition.CANCEL, None, job.attempt)
+            return JobEnds(Transition.CANCEL, None, job.attempt)
         case StopReason.EXPIRE if job.state == "queued":
-            return Ends(Transition.EXPIRE, expired(job, ahead), job.attempt)
+            return JobEnds(Transition.EXPIRE, expired(job, ahead), job.attempt)
         case StopReason.EXPIRE:
             # It began while it was being stopped: it goes back, to end as it was to.
             late = expired(job, ahead)
             withdrawn = Withdrawal(Transition.EXPIRE, late)
-            return Returns(late, prompt_id, job.attempt, withdrawn=withdrawn)
+            return JobReturns(late, prompt_id, job.attempt, withdrawn=withdrawn)
         case StopReason.SEND_BACK:
             why = ComfyUIUnavailable(entry.sent_back or "")
-            return Returns(why, prompt_id, job.attempt)
+            return JobReturns(why, prompt_id, job.attempt)
     return None
 
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn, TypeVar
 import psycopg
 
 from bridge.jobs.clock import JumpWatch
-from bridge.jobs.database.engine import Away, DatabaseError
+from bridge.jobs.database.engine import DatabaseError, TransientError
 from bridge.jobs.database.postgresql import connect, may_pass, name_of
 from bridge.media.files import BlobDamaged, Sweeper, check_name
 from bridge.text import one_line
@@ -150,8 +150,8 @@ class Blobs:
     def _run(self, work: Callable[[_Connection], T]) -> T:
         """Run work in a transaction; once more where the connection was lost.
 
-        That does no harm after a commit either: a blob is what its name says. Raises Away, or
-        DatabaseError for what will not pass.
+        That does no harm after a commit either: a blob is what its name says. Raises
+        TransientError, or DatabaseError for what will not pass.
         """
         with self._lock:
             try:
@@ -161,7 +161,7 @@ class Blobs:
             try:
                 return self._attempt(work)
             except psycopg.Error as error:
-                kind = Away if may_pass(error) else DatabaseError
+                kind = TransientError if may_pass(error) else DatabaseError
                 raise kind(f"{name_of(self._address)}: {one_line(str(error))}") from error
 
     def _attempt(self, work: Callable[[_Connection], T]) -> T:

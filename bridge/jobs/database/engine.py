@@ -19,7 +19,7 @@ class DatabaseError(Exception):
     """The database could not do it: disk full, corrupt, locked, away. Nothing was changed."""
 
 
-class Away(DatabaseError):
+class TransientError(DatabaseError):
     """A fault that may pass by itself: a full disk, or a server that is offline or starting."""
 
 
@@ -158,7 +158,7 @@ def run_each(
     return answers
 
 
-def run_together(
+def run_interleaved(
     db: Transaction,
     tasks: Sequence[Task],
     settle: Callable[[], None],
@@ -172,7 +172,7 @@ def run_together(
     everything, or only reads. So each finds what it would find if they ran one after another.
     Raises what one of them raises: then all is to be undone.
     """
-    together = _Together(len(tasks))
+    together = _Interleaved(len(tasks))
     waiting = list(enumerate(tasks))
     while waiting or together.under_way:
         together.run_next()
@@ -182,8 +182,8 @@ def run_together(
     return together.answers
 
 
-class _Together:
-    """The works of `run_together`."""
+class _Interleaved:
+    """The works of `run_interleaved`."""
 
     def __init__(self, count: int) -> None:
         self.answers = [WorkResult()] * count

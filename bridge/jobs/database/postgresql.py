@@ -26,15 +26,15 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from bridge.jobs.database.engine import (
-    Away,
     DatabaseError,
     LeaseLost,
     Schema,
     Task,
+    TransientError,
     WorkResult,
     nothing_to_keep,
     run_each,
-    run_together,
+    run_interleaved,
 )
 from bridge.jobs.database.pipeline import PendingResult, Pipeline
 from bridge.retry import Backoff
@@ -261,7 +261,7 @@ class PostgreSQL:
     def _pause(self) -> None:
         """Wait before the server is asked again for what it has done. Raises DatabaseError."""
         if self._interrupted.wait(_STATUS_PAUSE_S):
-            raise DatabaseError(f"{self.name} is away: what it has done is not known")
+            raise DatabaseError(f"{self.name} is offline: whether it has committed is not known")
 
     def _is_committed(self, transaction: str) -> bool | None:
         """True if it was committed; None if that is not known yet."""
@@ -283,7 +283,7 @@ class PostgreSQL:
         if self._pipeline is not None and self._pipeline.is_alive():
             return self._pipeline
         if time.monotonic() < self._retry_at:
-            raise Away(f"{self.name} is away")
+            raise TransientError(f"{self.name} is offline")
         try:
             self._pipeline = Pipeline(connect(self._address))
         except psycopg.Error as error:
@@ -314,7 +314,7 @@ class PostgreSQL:
                 f"{self.name} is behind a pooler that gives each transaction another session: "
                 "it has to be in session mode (PgBouncer: pool_mode = session), or left out"
             )
-        kind = Away if may_pass(error) else DatabaseError
+        kind = TransientError if may_pass(error) else DatabaseError
         # libpq repeats an address that it cannot read, with the password in it.
         return kind(f"{self.name}: {one_line(str(error).replace(self._address, self.name))}")
 
@@ -369,7 +369,7 @@ class _Transaction:
 
 def _together(transaction: _Transaction, tasks: Sequence[Task]) -> list[WorkResult]:
     try:
-        answers = run_together(transaction, tasks, transaction.settle, transaction.commit)
+        answers = run_interleaved(transaction, tasks, transaction.settle, transaction.commit)
         if not transaction.committed:
             transaction.settle()
     except (*_FATAL, DatabaseError):

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from bridge.jobs.database.engine import (
     FULL_DISK,
-    Away,
     DatabaseError,
     Schema,
     Task,
+    TransientError,
     WorkResult,
     nothing_to_keep,
     run_each,
@@ -59,7 +59,7 @@ class Sqlite:
         """
         try:
             return self._attempt(tasks)
-        except Away:
+        except TransientError:
             if len(tasks) == 1:
                 raise
         return [self._alone(task) for task in tasks]
@@ -67,7 +67,7 @@ class Sqlite:
     def _alone(self, task: Task) -> WorkResult:
         try:
             (answer,) = self._attempt([task])
-        except Away as error:
+        except TransientError as error:
             return WorkResult(error=error)
         return answer
 
@@ -103,7 +103,7 @@ class Sqlite:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            kind = Away if error.errno in FULL_DISK else DatabaseError
+            kind = TransientError if error.errno in FULL_DISK else DatabaseError
             raise kind(
                 f"{self._path.parent} cannot be used as the bridge's folder (data): "
                 f"{error.strerror}"
@@ -153,7 +153,7 @@ class Sqlite:
             )
         if "locked" in str(error):
             return DatabaseError(f"another process uses {self._path}")
-        kind = Away if self._may_pass(error) else DatabaseError
+        kind = TransientError if self._may_pass(error) else DatabaseError
         return kind(f"{self._path}: {error}")
 
     def _may_pass(self, error: BaseException) -> bool:

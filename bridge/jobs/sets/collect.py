@@ -39,7 +39,7 @@ from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.sets.plan import SetSpec
 from bridge.media.files import Files, kept_bytes, read_kept
-from bridge.media.pipe import Cell, Collage
+from bridge.media.pipe import Collage, CollageCell
 from bridge.media.profile import Profile, SourceImage, target
 from bridge.media.transcode import CannotTranscode, Transcoded, Transcoder
 from bridge.text import clip, printable
@@ -105,7 +105,7 @@ class Publishes(Protocol):
         """Publish bytes, without waiting. Returns the topic; None if they have to be fetched."""
 
 
-class _Made(Struct, frozen=True):
+class _MadeOutput(Struct, frozen=True):
     """One of them, with its media type and size in pixels, and the jobs that are not in it."""
 
     data: bytes | memoryview
@@ -199,7 +199,7 @@ class SetCollector:
         spec: SetSpec,
         jobs: Sequence[JobRow],
         rows: Sequence[OutputRow],
-    ) -> _Made:
+    ) -> _MadeOutput:
         if what == "zip":
             return await self._zip(record, jobs, rows)
         side = _SIDES[what]
@@ -213,7 +213,7 @@ class SetCollector:
         cells, data = [], []
         for index in range(record.total):
             image = pictures.get(index)
-            cells.append(Cell(0 if image is None else len(image.data), _label(spec, index)))
+            cells.append(CollageCell(0 if image is None else len(image.data), _label(spec, index)))
             data.append(b"" if image is None else image.data)
         width = max((each.width for each in pictures.values()), default=1)
         height = max((each.height for each in pictures.values()), default=1)
@@ -221,7 +221,7 @@ class SetCollector:
         made = await self._transcoder.compose(collage, b"".join(data))
         if what == "sheet":
             made = await self._in_form(record.envelope.profile, made)
-        return _Made(
+        return _MadeOutput(
             made.data,
             made.content_type,
             f"{record.key.job_id}-{what}.{made.content_type.rpartition('/')[2]}",
@@ -251,7 +251,7 @@ class SetCollector:
 
     async def _zip(
         self, record: SetRecord, jobs: Sequence[JobRow], rows: Sequence[OutputRow]
-    ) -> _Made:
+    ) -> _MadeOutput:
         size = sum(row.size for row in rows)
         if not rows:
             raise ExecutionError("the zip cannot be made: no output is kept")
@@ -278,10 +278,10 @@ class SetCollector:
                 raise ExecutionError("the zip cannot be made: no output is kept")
             data = await _in_thread(lambda: _mapped(file))
         name = f"{record.key.job_id}.zip"
-        return _Made(data, "application/zip", name, _lacking(jobs, inside))
+        return _MadeOutput(data, "application/zip", name, _lacking(jobs, inside))
 
     async def _output(
-        self, what: Collect, index: int, record: SetRecord, made: _Made, keep_s: float
+        self, what: Collect, index: int, record: SetRecord, made: _MadeOutput, keep_s: float
     ) -> CollectedOutput:
         """Describe what was made, have it on disk, and publish it; a zip is only to be fetched."""
         info = OutputInfo(

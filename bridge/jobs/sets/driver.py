@@ -69,7 +69,7 @@ class Bounds(Struct, frozen=True):
     of_client: Callable[[str], int]
 
 
-class _Live(Struct):
+class _ActiveSet(Struct):
     """A set that has not ended, and its jobs that are under way."""
 
     record: SetRecord
@@ -121,7 +121,7 @@ class SetDriver:
         self._bounds = bounds
         self._collector = collector
         self._ours = ours
-        self._live: dict[Key, _Live] = {}
+        self._live: dict[Key, _ActiveSet] = {}
         self._set_of: dict[Key, Key] = {}  # by job
         self._specs: dict[Key, SetSpec] = {}
         self._pace: dict[str, progress.Pace] = {}
@@ -151,7 +151,7 @@ class SetDriver:
         record, job = await self._journal.sets.accept(new, draft, self._journal.clock.now())
         if job is None:
             return record, False
-        live = self._live[key] = _Live(record, {})
+        live = self._live[key] = _ActiveSet(record, {})
         self._keep_spec(key, spec)
         self._enter(live, job.job.key)
         self._dispatcher.accept(job.job, plan)
@@ -230,7 +230,7 @@ class SetDriver:
             except (DatabaseError, LeaseLost):
                 raise
             except BridgeError as error:
-                log.warning("cancelling the set: %s", error.message)
+                log.warning("the set is cancelled: %s", error.message)
                 await self.enter(key, "cancelling")
             except Exception:
                 log.exception("defect in the bridge: the set waits for the next start")
@@ -238,7 +238,7 @@ class SetDriver:
                 if key in self._live:
                     self._drop(self._live[key])
 
-    async def _see_to(self, live: _Live) -> None:
+    async def _see_to(self, live: _ActiveSet) -> None:
         """Cancel or end a set, or publish its status, whatever is due."""
         if live.record.state == "cancelling" and not live.cancelled:
             await self._cancel_jobs(live)
@@ -258,7 +258,7 @@ class SetDriver:
         for record, under_way in found:
             if record.key not in there:
                 continue
-            live = self._live.setdefault(record.key, _Live(record, {}))
+            live = self._live.setdefault(record.key, _ActiveSet(record, {}))
             live.record = record
             for job in list(live.under_way):
                 self._leave(live, job)
@@ -302,7 +302,7 @@ class SetDriver:
         job = self._dispatcher.book.job(key)
         return "" if job is None else job.state
 
-    async def _make(self, live: _Live, number: int) -> None:
+    async def _make(self, live: _ActiveSet, number: int) -> None:
         key, made = live.key, live.record.made
         spec = await self._spec(key)
         if spec is None:
@@ -358,15 +358,15 @@ class SetDriver:
         self._pace.setdefault(job.client, progress.Pace()).ended(time.monotonic())
         self._wake.set()
 
-    def _enter(self, live: _Live, job: Key) -> None:
+    def _enter(self, live: _ActiveSet, job: Key) -> None:
         live.under_way[job] = None
         self._set_of[job] = live.key
 
-    def _leave(self, live: _Live, job: Key) -> None:
+    def _leave(self, live: _ActiveSet, job: Key) -> None:
         live.under_way.pop(job, None)
         self._set_of.pop(job, None)
 
-    def _drop(self, live: _Live) -> None:
+    def _drop(self, live: _ActiveSet) -> None:
         for job in list(live.under_way):
             self._leave(live, job)
         self._stop_collecting(live)
@@ -376,18 +376,18 @@ class SetDriver:
         if not any(key.client == client for key in self._live):
             self._pace.pop(client, None)
 
-    async def _cancel_jobs(self, live: _Live) -> None:
+    async def _cancel_jobs(self, live: _ActiveSet) -> None:
         for job in list(live.under_way):
             with suppress(BridgeError):
                 await self._dispatcher.cancel(job)
         live.cancelled = True
 
-    async def _finish(self, live: _Live) -> None:
+    async def _finish(self, live: _ActiveSet) -> None:
         key, envelope = live.key, live.record.envelope
         try:
             spec = await self._spec(key)
         except BridgeError as error:
-            log.warning("the result has no inputs: %s", error.message)
+            log.warning("the set's result comes without its inputs: %s", error.message)
             spec = unknown(live.record.workflow, live.record.total)
         ended = None
         if spec is not None:
@@ -430,7 +430,7 @@ class SetDriver:
             if awaited.client == key.client and named is not None and named[0] == key.job_id:
                 self._dispatcher.ended_elsewhere(awaited)
 
-    def _collected(self, live: _Live, spec: SetSpec) -> Collected | None:
+    def _collected(self, live: _ActiveSet, spec: SetSpec) -> Collected | None:
         """Return what a set has collected, None while it is being made. Raises as that does."""
         if not spec.collect or live.record.state == "cancelling":
             self._stop_collecting(live)
@@ -447,7 +447,7 @@ class SetDriver:
             live.collecting = None  # tried again later, if that may help
         return making.result()
 
-    def _stop_collecting(self, live: _Live) -> None:
+    def _stop_collecting(self, live: _ActiveSet) -> None:
         making, live.collecting = live.collecting, None
         if making is not None and not making.done():
             making.cancel()
@@ -456,7 +456,7 @@ class SetDriver:
 
     # -- how far --
 
-    async def _publish_status(self, live: _Live) -> None:
+    async def _publish_status(self, live: _ActiveSet) -> None:
         live.changed, live.status_at = False, time.monotonic()
         counts, eta_s = await self.standing(live.record)
         status = messages.status(live.record, counts, eta_s)

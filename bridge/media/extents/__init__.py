@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from bridge.contract.errors import InvalidInput
 from bridge.media.extents import films, pictures, sounds
-from bridge.media.extents.reader import Extent, Reader, Short, TooManyParts
+from bridge.media.extents.reader import EndOfBytes, Extent, Reader, TooManyParts
 from bridge.media.sniff import Sniffed, sniff
 
 __all__ = ["Extent", "MediaLimits", "Reader", "TooManyParts", "check", "check_sum", "measure"]
@@ -65,7 +65,7 @@ def measure(file: Reader) -> Extent:
         read = _BY_TYPE.get(found.content_type)
         if read is not None:
             read(file, extent)
-    except Short:
+    except EndOfBytes:
         pass  # it is cut off, or broken: what was found until then is what a decoder may find
     if found.kind == "image" and not extent.pixels and found.content_type != "image/png":
         _of_header(found, extent)

@@ -13,7 +13,7 @@ _BLOCK = 64 * 1024
 _STEPS_A_BLOCK = 1_000
 
 
-class Short(Exception):
+class EndOfBytes(Exception):
     """The bytes end before what is looked for."""
 
 
@@ -51,14 +51,14 @@ class Reader:
     def at(self, offset: int, count: int) -> bytes:
         """Return exactly `count` bytes. Raises Short."""
         if offset < 0 or offset + count > self.size:
-            raise Short
+            raise EndOfBytes
         start = offset - self._block_at
         if start < 0 or start + count > len(self._block):
             self._block_at, start = offset, 0
             self._block = self._read(offset, max(count, _BLOCK))
         found = self._block[start : start + count]
         if len(found) < count:
-            raise Short
+            raise EndOfBytes
         return found
 
     def big(self, offset: int, count: int) -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.adapters.homeassistant.device_state import DeviceState, Done
+from bridge.adapters.homeassistant.device_state import DeviceState, DoneEvent
 from bridge.contract.messages import JobStatus, Progress
 
 
@@ -78,4 +78,4 @@ def test_why_a_job_waits_or_did_not_succeed_is_shown_until_the_next_one_goes_on(
 
 
 def test_an_events_payload_has_only_what_applies() -> None:
-    assert Done("succeeded", "a").payload() == {"event_type": "succeeded", "job_id": "a"}
+    assert DoneEvent("succeeded", "a").payload() == {"event_type": "succeeded", "job_id": "a"}

@@ -51,7 +51,7 @@ class Bridge:
         )
         self.publisher = JobUpdatePublisher(cast("Any", broker), tree, self.made)
 
-    async def hear(self, broker: Broker) -> None:
+    async def receive(self, broker: Broker) -> None:
         """Take the updates that came to the broker since the last time."""
         update, broker.events = broker.events, []
         for topic, message in update:
@@ -121,22 +121,22 @@ async def test_one_announces_and_shows_what_another_runs(
         job(key=Key("alice", "j1")), Progress(job_id="j1", workflow="demo", percent=50.0)
     )
     assert other.publisher.output(job(), cast("Any", None), b"") is None
-    await leader.hear(broker)
+    await leader.receive(broker)
     leader.publisher.status(job(), status("queued", 4))  # on its way for longer
-    await leader.hear(broker)
+    await leader.receive(broker)
     assert (shown(broker, "state"), shown(broker, "progress")) == (b"running", b"40")
 
     encoded = await finished(journal)
     for _ in range(2):
         other.publisher.result(Key(CLIENT, "j1"), job().envelope, encoded)
         other.publisher.result(Key("alice", "j1"), job().envelope, encoded)
-        await leader.hear(broker)
+        await leader.receive(broker)
     assert (shown(broker, "state"), shown(broker, "busy")) == (b"succeeded", b"OFF")
     assert done(broker) == ["j1"]
     # Nonsense, and a job that nobody knows.
     for payload in (b"nonsense", b'{"ended": true}'):
         broker.events.append((f"{TREE}/job/j9", payload))
-    await leader.hear(broker)
+    await leader.receive(broker)
     assert done(broker) == ["j1"]
 
 
@@ -177,7 +177,7 @@ async def test_an_end_without_an_update_is_found(
     leader.publisher.status(job(), status("running", 5))
     leader.publisher.status(job(key=Key(CLIENT, "gone")), status("queued", 6, "gone"))
     leader.publisher.status(job(key=Key(CLIENT, "j2")), status("queued", 7, "j2"))
-    await leader.hear(broker)
+    await leader.receive(broker)
     assert shown(broker, "queue") == b"2"
     await finished(journal)
     await leader.made._group_jobs.look()
@@ -192,7 +192,7 @@ async def test_of_jobs_that_ended_meanwhile_nothing_is_kept_by_who_takes_over_ag
     leader, _ = two
     await accepted(journal)
     leader.publisher.status(job(), status("running", 5))
-    await leader.hear(broker)
+    await leader.receive(broker)
     await finished(journal)  # another bridge saw its end
     await leader.made.connected(cast("Any", None))
     assert (shown(broker, "state"), shown(broker, "queue")) == (b"succeeded", b"0")
@@ -213,7 +213,7 @@ async def test_a_result_whose_row_is_damaged_is_not_shown_and_the_others_are(
     other.publisher.result(Key(CLIENT, "j1"), job().envelope, value)
     leader.made.result(Key(CLIENT, "j1"), job().envelope, value)
     other.publisher.result(Key(CLIENT, "j2"), job().envelope, encoded[1])
-    await leader.hear(broker)
+    await leader.receive(broker)
     assert done(broker) == ["j2"]
 
 

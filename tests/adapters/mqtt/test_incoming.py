@@ -9,7 +9,7 @@ import pytest
 
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
-    is_flood,
+    is_dropped,
     kind_of_other,
     lane_of,
     needs_delivery,
@@ -115,13 +115,13 @@ def test_what_names_no_client_and_verb_is_no_request(topic: str) -> None:
 
 
 def test_a_flood_is_known_by_its_client_at_any_qos() -> None:
-    def floods(client: str) -> bool:
+    def would_drop(client: str) -> bool:
         return client == "alice"
 
-    assert is_flood(TOPICS, message(f"{TREE}/request/list", qos=0), floods)
-    assert is_flood(TOPICS, message(f"{TREE}/request/list", qos=1), floods)
-    assert not is_flood(TOPICS, message("comfy2mqtt/client/bob/request/list", qos=0), floods)
-    assert not is_flood(TOPICS, message("cameras/front", qos=0), floods)
+    assert is_dropped(TOPICS, message(f"{TREE}/request/list", qos=0), would_drop)
+    assert is_dropped(TOPICS, message(f"{TREE}/request/list", qos=1), would_drop)
+    assert not is_dropped(TOPICS, message("comfy2mqtt/client/bob/request/list", qos=0), would_drop)
+    assert not is_dropped(TOPICS, message("cameras/front", qos=0), would_drop)
 
 
 @pytest.mark.parametrize(

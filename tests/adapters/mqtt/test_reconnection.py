@@ -90,7 +90,7 @@ async def connected(broker: Mosquitto, folder: Path) -> AsyncIterator[tuple[Conn
     await journal.close()
 
 
-async def heard(peer: Peer, count: int) -> list[str]:
+async def received(peer: Peer, count: int) -> list[str]:
     """Return the jobs whose results came, in the order in which they did."""
     topics = [(await peer.next(TOPICS.job("alice", "+", "result"))).topic for _ in range(count)]
     return [topic.split("/")[4] for topic in topics]
@@ -107,7 +107,7 @@ async def test_what_ends_while_a_suback_is_late_does_not_pass_what_was_missed(
         proxy.release()
         await bridge.online.wait()
         await bridge.finish("c")
-        assert await heard(peer, 3) == ["a", "b", "c"]
+        assert await received(peer, 3) == ["a", "b", "c"]
 
 
 async def test_a_link_that_breaks_before_its_suback_leaves_nothing_acked_unheard(
@@ -121,7 +121,7 @@ async def test_a_link_that_breaks_before_its_suback_leaves_nothing_acked_unheard
         proxy.cut()
         proxy.release()
         await bridge.online.wait()
-        (first,) = await heard(peer, 1)
+        (first,) = await received(peer, 1)
         # A client that received a result has those with lower numbers.
         assert first == "a"
         n = (await bridge.journal.get(Key("alice", "a"))).n

@@ -38,7 +38,7 @@ class Handler:
         self.gates: dict[str, asyncio.Event] = {}
         self.error: BaseException | None = None
 
-    def is_flood(self, client: str) -> bool:
+    def would_drop(self, client: str) -> bool:
         return client == "flooder"
 
     def knows(self, client: str) -> bool:

@@ -14,8 +14,8 @@ from bridge.adapters.web.hub import (
     BrowserSession,
     Hub,
     Importance,
-    Verdict,
-    verdict,
+    SendDecision,
+    send_decision,
 )
 
 BUFFER = 1_000_000
@@ -36,13 +36,13 @@ class Wire:
         self.dropped = True
 
     @property
-    def said(self) -> list[dict[str, Any]]:
+    def texts(self) -> list[dict[str, Any]]:
         """Text frames, none of them long."""
         return [json.loads(each[2 if each[1] < 126 else 4 :]) for each in self.written]
 
     @property
     def types(self) -> list[str]:
-        return [each["type"] for each in self.said]
+        return [each["type"] for each in self.texts]
 
 
 def session(wire: Wire, client: str = "alice", key: str = "k") -> BrowserSession:
@@ -80,9 +80,9 @@ def preview(hub: Hub, job: str = "j") -> None:
 def test_a_slow_reader_loses_previews_then_progress_and_nothing_else(
     importance: Importance, waiting: int
 ) -> None:
-    found = verdict(importance, waiting, BUFFER)
-    assert (found is Verdict.DROP) == (waiting > BUFFER)
-    if found is Verdict.SKIP:
+    found = send_decision(importance, waiting, BUFFER)
+    assert (found is SendDecision.DROP) == (waiting > BUFFER)
+    if found is SendDecision.SKIP:
         assert waiting > PREVIEW_ROOM
         assert importance is not Importance.KEEP
         assert importance is Importance.PREVIEW or waiting > PROGRESS_ROOM
@@ -135,7 +135,7 @@ def test_a_new_connection_gets_what_is_retained_and_then_ready() -> None:
     hub.on_public("state", None, b"online")
     wire = Wire()
     hub.add(session(wire))
-    assert wire.said == [
+    assert wire.texts == [
         {"type": "bridge", "state": "online"},
         {"type": "info", "name": "bridge"},
         {"type": "comfyui", "instance": "gpu0", "state": "ready"},
@@ -150,13 +150,13 @@ def test_what_is_retained_is_sent_when_it_changes_and_when_it_goes() -> None:
     _, wire = joined(hub)
     for payload in (b'{"title":"a"}', b'{"title":"a"}', b'{"title":"b"}', b"", b""):
         hub.on_public("workflow", "demo", payload)
-    told = [each["definition"] for each in wire.said]
+    told = [each["definition"] for each in wire.texts]
     assert told == [{"title": "a"}, {"title": "b"}, None]
     hub.on_public("comfyui", "gpu0", b'{"state":"ready"}')
     hub.on_public("comfyui", "gpu0", b"")
-    assert wire.said[-1] == {"type": "comfyui", "instance": "gpu0"}
+    assert wire.texts[-1] == {"type": "comfyui", "instance": "gpu0"}
     hub.on_public("event", None, b'{"type":"x"}')
-    assert wire.said[-1] == {"type": "event", "event": {"type": "x"}}
+    assert wire.texts[-1] == {"type": "event", "event": {"type": "x"}}
 
 
 @given(
@@ -217,7 +217,7 @@ def test_after_a_time_without_broker_what_did_not_come_again_is_gone() -> None:
     hub.on_connecting()
     hub.on_public("workflow", "stays", b"{}")
     hub.on_connected()
-    assert wire.said == [
+    assert wire.texts == [
         {"type": "bridge", "state": "unreachable"},
         {"type": "workflow", "name": "goes", "definition": None},
         {"type": "bridge", "state": "offline"},
@@ -236,7 +236,7 @@ def test_what_has_a_number_waits_until_what_was_missed_is_sent() -> None:
         back.send_missed(frames.text("result", {"n": n}), n)
     back.release_held()
     status(hub, 10)
-    assert [each.get("n") for each in wire.said] == [None, 5, 8, 9, 10]
+    assert [each.get("n") for each in wire.texts] == [None, 5, 8, 9, 10]
     assert back.n == 10
 
 
@@ -271,7 +271,7 @@ def test_messages_of_a_bridge_that_counts_from_one_again_are_passed_on() -> None
     status(hub, 1)
     back.release_held()
     result(hub, 2)
-    assert [each["n"] for each in wire.said] == [1, 2]
+    assert [each["n"] for each in wire.texts] == [1, 2]
 
 
 def test_what_comes_after_a_jobs_result_does_not_make_it_run_again() -> None:
@@ -300,9 +300,9 @@ def test_sets_are_sent_to_their_client_and_the_newest_to_who_comes_later() -> No
     assert hub.is_waiting(first)
     late, later = joined(hub)
     hub.send_progress(late)
-    assert later.said == [{"type": "set_status", "set_id": "s", "done": 2}]
+    assert later.texts == [{"type": "set_status", "set_id": "s", "done": 2}]
     hub.on_set("alice", "s", "result", b'{"set_id":"s","n":7}')
-    assert wire.said[-1] == {"type": "set_result", "set_id": "s", "n": 7}
+    assert wire.texts[-1] == {"type": "set_result", "set_id": "s", "n": 7}
     assert not hub.is_waiting(first)
     assert first.n is None
     # Messages that are not the bridge's, and those that nobody receives.
@@ -323,7 +323,7 @@ def test_who_comes_later_gets_the_newest_of_what_runs() -> None:
     progress(hub, 20)
     late, wire = joined(hub)
     hub.send_progress(late)
-    assert [each["percent"] for each in wire.said] == [20]
+    assert [each["percent"] for each in wire.texts] == [20]
     assert hub.is_waiting(first)
     result(hub, 4)
     assert not hub.is_waiting(first)

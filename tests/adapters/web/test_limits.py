@@ -9,8 +9,8 @@ from bridge.adapters.web.limits import (
     OF_A_KEY,
     OF_A_NETWORK,
     OF_ALL,
+    ConnectionPlaces,
     Failures,
-    Places,
     UnfinishedBudgets,
     heaviest_above,
     network_of,
@@ -61,7 +61,7 @@ def test_an_ipv6_address_counts_as_its_64_and_a_mapped_one_as_its_ipv4_address()
 
 
 def test_a_network_over_its_places_gives_up_its_own_oldest() -> None:
-    places: Places[int] = Places(10, 3)
+    places: ConnectionPlaces[int] = ConnectionPlaces(10, 3)
     assert [places.enter(each, "a") for each in range(5)] == [None, None, None, 0, 1]
     assert places.full("a")
     assert not places.full("b")
@@ -70,7 +70,7 @@ def test_a_network_over_its_places_gives_up_its_own_oldest() -> None:
 
 
 def test_when_all_places_are_taken_the_network_with_most_gives_one_up() -> None:
-    places: Places[str] = Places(6, 4)
+    places: ConnectionPlaces[str] = ConnectionPlaces(6, 4)
     for number in range(4):
         places.enter(f"a{number}", "a")
     places.enter("b0", "b")
@@ -81,7 +81,7 @@ def test_when_all_places_are_taken_the_network_with_most_gives_one_up() -> None:
 
 
 def test_behind_a_proxy_there_may_be_as_many_as_there_are_places() -> None:
-    places: Places[int] = Places(6, 2)
+    places: ConnectionPlaces[int] = ConnectionPlaces(6, 2)
     assert [places.enter(each, "proxy", shared=True) for each in range(6)] == [None] * 6
     assert places.enter(6, "proxy", shared=True) == 0
     assert places.enter(7, "other") == 1
@@ -93,7 +93,7 @@ def test_behind_a_proxy_there_may_be_as_many_as_there_are_places() -> None:
     )
 )
 def test_places_are_never_more_than_there_are(moves: list[tuple[bool, int, str]]) -> None:
-    places: Places[tuple[int, str]] = Places(8, 4)
+    places: ConnectionPlaces[tuple[int, str]] = ConnectionPlaces(8, 4)
     there: set[tuple[int, str]] = set()
     for enters, number, network in moves:
         who = (number, network)

@@ -78,7 +78,7 @@ async def resumed(bridge: Bridge, hub: Hub, after: int) -> Wire:
 async def test_who_comes_back_is_sent_results_and_states_by_rising_number() -> None:
     bridge = Bridge(8)
     wire = await resumed(bridge, online(), 3)
-    assert [(each["type"], each["n"]) for each in wire.said] == [
+    assert [(each["type"], each["n"]) for each in wire.texts] == [
         ("status", 4),
         ("result", 5),
         ("status", 6),
@@ -97,7 +97,7 @@ async def test_who_comes_back_is_sent_results_and_states_by_rising_number() -> N
 @pytest.mark.parametrize("code", ["busy", "quota_exceeded"])
 async def test_a_refusal_that_passes_is_asked_again(code: str) -> None:
     bridge = Bridge(2, error(code), error(code))
-    assert [each["n"] for each in (await resumed(bridge, online(), 0)).said] == [1, 2, 2]
+    assert [each["n"] for each in (await resumed(bridge, online(), 0)).texts] == [1, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ async def test_what_cannot_be_listed_is_given_up_and_live_messages_go_on(answer:
     hub = online()
     bridge = Bridge(5, answer)
     wire = await resumed(bridge, hub, 4)
-    assert ([each["type"] for each in wire.said], len(bridge.asked)) == (["resumed"], 1)
+    assert ([each["type"] for each in wire.texts], len(bridge.asked)) == (["resumed"], 1)
     result(hub, 9)
-    assert wire.said[-1]["n"] == 9
+    assert wire.texts[-1]["n"] == 9
 
 
 async def test_nothing_is_asked_while_the_bridge_is_away() -> None:
@@ -120,7 +120,7 @@ async def test_nothing_is_asked_while_the_bridge_is_away() -> None:
     assert bridge.asked == []
     hub.on_public("state", None, b"online")
     async with asyncio.timeout(PATIENCE_S):
-        assert [each.get("n") for each in (await waiting).said] == [None, 1, 1]
+        assert [each.get("n") for each in (await waiting).texts] == [None, 1, 1]
 
 
 async def test_after_a_time_without_broker_each_session_is_sent_what_it_missed() -> None:
@@ -141,7 +141,7 @@ async def test_after_a_time_without_broker_each_session_is_sent_what_it_missed()
     for _ in range(20):
         await asyncio.sleep(0)
     following.cancel()
-    assert [[each["n"] for each in wires[n].said] for n in (2, 3, None)] == [[3, 4], [4], []]
+    assert [[each["n"] for each in wires[n].texts] for n in (2, 3, None)] == [[3, 4], [4], []]
     assert all(each["peek"] for each in bridge.asked)
 
 
@@ -167,9 +167,9 @@ async def test_a_client_that_nobody_answers_keeps_no_other_from_what_it_missed()
         bridge.came_back.set()
         for _ in range(20):
             await asyncio.sleep(0)
-    assert [each["n"] for each in wires["alice"].said] == [3, 4, 5, 6]
+    assert [each["n"] for each in wires["alice"].texts] == [3, 4, 5, 6]
     never.set()
     for _ in range(20):
         await asyncio.sleep(0)
-    assert [each["n"] for each in wires["bob"].said] == [3, 4, 5, 6]
+    assert [each["n"] for each in wires["bob"].texts] == [3, 4, 5, 6]
     following.cancel()

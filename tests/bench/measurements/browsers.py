@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from bridge.adapters.web import frames
 from bridge.mqtt import Address, Connection, Subscription
-from tests.bench.browsers import Door, Readers, broadcasting, connected, door
+from tests.bench.browsers import Readers, WebServer, broadcasting, connected, web_server
 from tests.bench.figures import Spread, compare, p50
 from tests.bench.processes import memory, processor_s
 from tests.bench.report import Aim, Row
@@ -54,7 +54,10 @@ async def measure(stand: Stand) -> list[Row]:
 async def _idle(stand: Stand) -> Row:
     each: list[float] = []
     for _ in range(stand.rounds):
-        async with stand.broker() as broker, door(stand, broker, websocket_max_per_key=MANY) as one:
+        async with (
+            stand.broker() as broker,
+            web_server(stand, broker, websocket_max_per_key=MANY) as one,
+        ):
             async with Readers(one, 10):
                 pass
             before = memory(one.pid).resident
@@ -72,12 +75,12 @@ async def _fan_out(stand: Stand) -> list[Row]:
     async with (
         stand.broker() as broker,
         Connection(Address.parse(broker.url)) as bridge,
-        door(stand, broker, websocket_max_per_key=MANY) as one,
+        web_server(stand, broker, websocket_max_per_key=MANY) as one,
         broadcasting(stand) as other,
     ):
         for number in range(stand.rounds):
             async with Readers(one, MANY) as readers:
-                await ours.note(one, _told(bridge, readers, payload, MESSAGES))
+                await ours.note(one, _time_to_all(bridge, readers, payload, MESSAGES))
             async with Readers(other, MANY) as readers:
                 await alone.note(other, _broadcast(other, readers))
             stand.tell(
@@ -99,7 +102,7 @@ class Sending(Struct):
     by_clock: list[list[float]]
     by_processor: list[list[float]]
 
-    async def note(self, served: Door, sending: Awaitable[float]) -> None:
+    async def note(self, served: WebServer, sending: Awaitable[float]) -> None:
         """Watch one round; `sending` gives how long it took."""
         before = processor_s(served.pid)
         count = MANY * MESSAGES
@@ -120,8 +123,8 @@ async def _stalled(stand: Stand) -> Row:
     async with (
         stand.broker() as broker,
         Connection(Address.parse(broker.url)) as bridge,
-        door(stand, broker, base_topic="stalled", **settings) as one,
-        door(stand, broker, base_topic="calm", **settings) as other,
+        web_server(stand, broker, base_topic="stalled", **settings) as one,
+        web_server(stand, broker, base_topic="calm", **settings) as other,
         Readers(one, SOME - 1) as beside,
         Readers(other, SOME - 1) as undisturbed,
     ):
@@ -132,9 +135,9 @@ async def _stalled(stand: Stand) -> Row:
                 with_one.append([])
                 without.append([])
                 for _ in range(TURNS):
-                    took = await _told(bridge, beside, payload, FEW, "stalled")
+                    took = await _time_to_all(bridge, beside, payload, FEW, "stalled")
                     with_one[-1].append(took * 1000)
-                    took = await _told(bridge, undisturbed, payload, FEW, "calm")
+                    took = await _time_to_all(bridge, undisturbed, payload, FEW, "calm")
                     without[-1].append(took * 1000)
                 stand.tell(f"round {number + 1} of {stand.rounds}: {p50(with_one[-1]):.0f} ms")
     what = f"web adapter: {FEW} messages to {SOME}, one of them stalled, over none stalled"
@@ -153,7 +156,7 @@ async def _latency(stand: Stand) -> list[Row]:
         bridge = stand.bridge(BridgeProcess, broker, {}, comfyui_url=NOWHERE)
         stack.push_async_exit(bridge.__aexit__)
         await bridge.start(ready=False)
-        one = await stack.enter_async_context(door(stand, broker, websocket_rate=10_000))
+        one = await stack.enter_async_context(web_server(stand, broker, websocket_rate=10_000))
         url = f"ws://127.0.0.1:{one.port}/ws"
         browser = await stack.enter_async_context(Visitor(url, one.key))
         await browser.next("bridge", lambda each: each["state"] == "online")
@@ -172,7 +175,7 @@ async def _latency(stand: Stand) -> list[Row]:
     ]
 
 
-async def _told(
+async def _time_to_all(
     bridge: Connection, readers: Readers, payload: bytes, count: int, base: str = _BASE
 ) -> float:
     """Publish statuses and return the seconds until everybody has them."""
@@ -190,7 +193,7 @@ async def _output(bridge: Connection, readers: Readers, base: str, size: int) ->
     await readers.arrived()
 
 
-async def _broadcast(served: Door, readers: Readers) -> float:
+async def _broadcast(served: WebServer, readers: Readers) -> float:
     text = "x" * SIZE
     async with connect(f"ws://127.0.0.1:{served.port}/ws", proxy=None) as control:
         readers.expect(len(frames.framed(text.encode(), binary=False)) * MESSAGES)

@@ -57,12 +57,13 @@ async def measure(stand: Stand) -> list[Row]:
                 several[count].append(await _cost(stand, server, kinds))
                 stand.tell(
                     f"round {number + 1} of {stand.rounds}, {count} bridges: one intake "
-                    f"{_told(one[count][-1])}; {count} intakes {_told(several[count][-1])}"
+                    f"{_described(one[count][-1])}; "
+                    f"{count} intakes {_described(several[count][-1])}"
                 )
             kinds = [intake(part, 2) for part in range(2)]
             first = [each for each in CLIENTS if part_of(each, 2) == 0]
             idle.append(await _cost(stand, server, kinds, first))
-            stand.tell(f"all requests for one of 2 intakes: {_told(idle[-1])}")
+            stand.tell(f"all requests for one of 2 intakes: {_described(idle[-1])}")
     return [
         *(row for count in BRIDGES for row in _rows(count, one[count], several[count])),
         Row(
@@ -73,7 +74,7 @@ async def measure(stand: Stand) -> list[Row]:
     ]
 
 
-def _told(cost: Cost) -> str:
+def _described(cost: Cost) -> str:
     bridges = ", ".join(f"{each * _MS:.2f}" for each in cost.bridges)
     return f"{1 / cost.clock:.0f}/s, ms of bridges {bridges}, of the broker {cost.broker * _MS:.2f}"
 

@@ -20,7 +20,7 @@ from typing import Any, cast
 from bridge.contract.messages import OutputInfo
 from bridge.jobs.delivering import Delivering
 from bridge.jobs.job import Envelope, OutputSink
-from bridge.media.download import Reach
+from bridge.media.download import AllowedHosts
 from bridge.media.files import Folder
 from bridge.sinks.delivery import Deliveries
 from tests.bench.delivery import BenchError
@@ -77,7 +77,7 @@ async def _delivered(url: str, files: Folder, hashes: Sequence[str], size: int) 
     """Deliver outputs one after another; return in how many milliseconds."""
     unused = cast("Any", None)
     deliveries = Deliveries(
-        check=lambda *_: Reach(hosts=("127.0.0.1",)),
+        check=lambda *_: AllowedHosts(hosts=("127.0.0.1",)),
         read=Delivering(unused, files, unused, None).read,
         folders={},
         publish=unused,

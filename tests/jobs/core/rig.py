@@ -25,18 +25,18 @@ A, B = Needs(choices=(("L", "n", "a.ckpt"),)), Needs(choices=(("L", "n", "b.ckpt
 class Rig(Core):
     """A core with a clock, and what it wanted done; scheduling follows each event."""
 
-    def __init__(self, *names: str, alone: bool = True, **able: set[Needs]) -> None:
+    def __init__(self, *names: str, alone: bool = True, **capable: set[Needs]) -> None:
         self.clock = 100.0
         self.seq = 0
         self.done: list[effects.Effect] = []
         super().__init__(
             dict.fromkeys(names, True),
-            lambda name, needs: name not in able or needs in able[name],
+            lambda name, needs: name not in capable or needs in capable[name],
             LIMITS,
             alone=alone,
         )
 
-    def tell(self, event: events.Event) -> list[effects.Effect]:
+    def feed(self, event: events.Event) -> list[effects.Effect]:
         done = self.handle(event, Moment(self.clock, self.clock))
         while self.must_schedule:
             done = done + self.handle(events.Schedule(), Moment(self.clock, self.clock))
@@ -45,10 +45,10 @@ class Rig(Core):
 
     def ready(self, *names: str, availability: Availability = READY) -> None:
         for name in names:
-            self.tell(events.InstanceChanged(name, availability))
+            self.feed(events.InstanceChanged(name, availability))
 
     def add(self, job_id: str, client: str = "alice", **changes: Any) -> Key:
-        self.tell(events.JobAccepted(self.make(job_id, client, **changes)))
+        self.feed(events.JobAccepted(self.make(job_id, client, **changes)))
         return Key(client, job_id)
 
     def make(self, job_id: str, client: str = "alice", *, state: str = "", **changes: Any) -> Job:

@@ -22,12 +22,12 @@ def test_a_retry_gets_another_prompt_id_and_an_end() -> None:
     core.ready("main")
     key = core.add("j1")
     for number in range(1, 4):
-        core.tell(events.Began(key))
+        core.feed(events.Began(key))
         lost = events.AttemptBroke(key, ComfyUIUnavailable("lost"), f"p{number}")
-        core.tell(lost)
+        core.feed(lost)
         if number < 3:
             assert core.wanted(effects.Requeue)[-1].delay_s == 0
-            core.tell(events.Requeued(key, number))
+            core.feed(events.Requeued(key, number))
             job = core.book.job(key)
             assert job is not None
             assert job.prompt_id == f"p{number}"
@@ -40,7 +40,7 @@ def test_an_attempt_that_never_reached_comfyui_is_made_again_after_a_pause() -> 
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.AttemptBroke(key, ComfyUIUnavailable("refused"), "p1"))
+    core.feed(events.AttemptBroke(key, ComfyUIUnavailable("refused"), "p1"))
     assert core.wanted(effects.Requeue)[-1].delay_s > 0
     assert core.book.job(key).attempt == 0  # type: ignore[union-attr]
 
@@ -50,12 +50,12 @@ def test_memory_that_runs_out_is_freed_once() -> None:
     core.ready("main")
     key = core.add("j1")
     full = events.AttemptBroke(key, BridgeError("out of memory"), "p", free_memory=True)
-    core.tell(events.Began(key))
-    core.tell(full)
+    core.feed(events.Began(key))
+    core.feed(full)
     assert core.wanted(effects.Requeue)[-1].free == "main"
-    core.tell(events.Requeued(key, 1))
-    core.tell(events.Began(key))
-    core.tell(full)
+    core.feed(events.Requeued(key, 1))
+    core.feed(events.Began(key))
+    core.feed(full)
     assert core.wanted(effects.Finish)[-1].outcome == "failed"
 
 
@@ -63,13 +63,13 @@ def test_what_was_sent_back_keeps_its_attempt_and_its_place() -> None:
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    core.tell(events.RequeueRequested("main"))
+    core.feed(events.Began(key))
+    core.feed(events.RequeueRequested("main"))
     assert core.wanted(effects.StopJob) == [effects.StopJob(key)]
-    core.tell(events.AttemptStopped(key, "p2"))
+    core.feed(events.AttemptStopped(key, "p2"))
     requeue = core.wanted(effects.Requeue)[-1]
     assert (requeue.expected, requeue.reason) == (True, "the operator took it from main")
-    core.tell(events.Requeued(key, 5))
+    core.feed(events.Requeued(key, 5))
     assert core.counters.retried == 0
     published = core.wanted(effects.PublishStatus)[-1].status
     assert (published.state, published.n) == ("queued", 5)
@@ -79,9 +79,9 @@ def test_what_was_sent_back_for_the_gpu_names_who_has_it() -> None:
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    core.tell(events.RequeueRequested("main", "GPU 'desk', which 'games' gets next"))
-    core.tell(events.AttemptStopped(key, "p2"))
+    core.feed(events.Began(key))
+    core.feed(events.RequeueRequested("main", "GPU 'desk', which 'games' gets next"))
+    core.feed(events.AttemptStopped(key, "p2"))
     told = "it was taken from main, which waits for GPU 'desk', which 'games' gets next"
     assert core.wanted(effects.Requeue)[-1].reason == told
 
@@ -90,11 +90,11 @@ def test_a_job_that_a_full_disk_ended_at_comfyui_waits_and_has_its_attempt_again
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    core.tell(no_room(key))
+    core.feed(events.Began(key))
+    core.feed(no_room(key))
     assert core.wanted(effects.Finish) == []
     core.done = []
-    core.tell(events.Requeued(key, 7))
+    core.feed(events.Requeued(key, 7))
     job = core.book.job(key)
     assert job is not None
     assert (job.state, job.attempt) == ("queued", 0)
@@ -102,7 +102,7 @@ def test_a_job_that_a_full_disk_ended_at_comfyui_waits_and_has_its_attempt_again
     assert core.book.why_waiting(job) == "ComfyUI main has no room left on its disk"
     assert core.wakes_at().steady <= core.clock + REST_FIRST_S
     core.clock += REST_FIRST_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert core.started() == [("j1", "main")]
     assert core.book.why_waiting(job) is None
 
@@ -113,22 +113,22 @@ def test_a_comfyui_whose_disk_is_full_rests_longer_each_time_until_it_has_saved_
     key = core.add("j1")
     rests = []
     for _ in range(9):
-        core.tell(events.Began(key))
-        core.tell(no_room(key))
-        core.tell(events.Requeued(key, 1))
+        core.feed(events.Began(key))
+        core.feed(no_room(key))
+        core.feed(events.Requeued(key, 1))
         due = core.book.pool["main"].rests_until
         assert due is not None
         rests.append(due - core.clock)
         core.clock = due
-        core.tell(events.Tick())
+        core.feed(events.Tick())
     assert rests[:3] == [REST_FIRST_S, 2 * REST_FIRST_S, 4 * REST_FIRST_S]
     assert max(rests) == rests[-1] == REST_LONGEST_S
-    core.tell(events.Began(key))
-    core.tell(events.AttemptSucceeded(key, 1.0))
-    core.tell(events.Finished(key))
+    core.feed(events.Began(key))
+    core.feed(events.AttemptSucceeded(key, 1.0))
+    core.feed(events.Finished(key))
     other = core.add("j2")
-    core.tell(events.Began(other))
-    core.tell(no_room(other))
+    core.feed(events.Began(other))
+    core.feed(no_room(other))
     assert core.book.pool["main"].rests_until == core.clock + REST_FIRST_S
 
 
@@ -136,11 +136,11 @@ def test_another_comfyui_with_room_takes_the_job_at_once() -> None:
     core = Rig("full", "other")
     core.ready("full")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    core.tell(no_room(key))
+    core.feed(events.Began(key))
+    core.feed(no_room(key))
     core.ready("other")
     core.done = []
-    core.tell(events.Requeued(key, 1))
+    core.feed(events.Requeued(key, 1))
     assert core.started() == [("j1", "other")]
 
 
@@ -149,14 +149,14 @@ def test_a_job_that_fills_the_disk_each_time_is_given_up() -> None:
     core.ready("main")
     key = core.add("j1")
     for _ in range(MAX_NO_ROOM):
-        core.tell(events.Began(key))
-        core.tell(no_room(key))
-        core.tell(events.Requeued(key, 1))
+        core.feed(events.Began(key))
+        core.feed(no_room(key))
+        core.feed(events.Requeued(key, 1))
         core.clock += REST_LONGEST_S
-        core.tell(events.Tick())
+        core.feed(events.Tick())
     assert core.wanted(effects.Finish) == []
-    core.tell(events.Began(key))
-    core.tell(no_room(key))
+    core.feed(events.Began(key))
+    core.feed(no_room(key))
     assert core.wanted(effects.Finish)[-1].outcome == "failed"
 
 
@@ -165,10 +165,10 @@ def test_a_job_that_is_cancelled_while_it_runs_is_not_run_again(*, broke: bool) 
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    assert core.tell(events.CancelRequested(key)) == [effects.StopJob(key)]
+    core.feed(events.Began(key))
+    assert core.feed(events.CancelRequested(key)) == [effects.StopJob(key)]
     died = events.AttemptBroke(key, ComfyUIUnavailable("died"), "p2")
-    core.tell(died if broke else events.AttemptStopped(key, "p2"))
+    core.feed(died if broke else events.AttemptStopped(key, "p2"))
     assert core.wanted(effects.Requeue) == []
     assert core.wanted(effects.Finish)[-1].outcome == "cancelled"
 
@@ -177,9 +177,9 @@ def test_a_job_that_every_bridge_died_of_is_lost() -> None:
     core = Rig("main")
     job = core.make("j1")
     job.attempt = LIMITS.max_attempts
-    core.tell(events.Recovered([job]))
+    core.feed(events.Recovered([job]))
     core.ready("main")
-    core.tell(events.PromptsListed("main", frozenset()))
+    core.feed(events.PromptsListed("main", frozenset()))
     (finish,) = core.wanted(effects.Finish)
     assert (finish.outcome, finish.error.code) == ("failed", "lost")
     assert core.started() == []
@@ -191,8 +191,8 @@ def test_an_attempt_that_never_reached_comfyui_counts_if_it_says_so() -> None:
     key = core.add("j1")
     refused = events.AttemptBroke(key, ComfyUIUnavailable("refused"), "p", counts=True)
     for number in range(1, LIMITS.max_attempts):
-        core.tell(refused)
+        core.feed(refused)
         assert core.wanted(effects.Finish) == []
-        core.tell(events.Requeued(key, number))
-    core.tell(refused)
+        core.feed(events.Requeued(key, number))
+    core.feed(refused)
     assert core.wanted(effects.Finish)[-1].outcome == "failed"

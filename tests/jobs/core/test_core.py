@@ -14,8 +14,8 @@ def test_a_job_has_one_outcome_whatever_arrives_afterwards() -> None:
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    (finish,) = core.tell(events.AttemptSucceeded(key, 1.0))[:1]
+    core.feed(events.Began(key))
+    (finish,) = core.feed(events.AttemptSucceeded(key, 1.0))[:1]
     assert isinstance(finish, effects.Finish)
     assert finish.outcome == "succeeded"
     for late in (
@@ -24,9 +24,9 @@ def test_a_job_has_one_outcome_whatever_arrives_afterwards() -> None:
         events.Began(key),
         events.Requeued(key, 7),
     ):
-        assert not [each for each in core.tell(late) if isinstance(each, effects.Finish)]
-    assert core.tell(events.Finished(key)) == [effects.Left(key, "succeeded")]
-    assert core.tell(events.Finished(key)) == []
+        assert not [each for each in core.feed(late) if isinstance(each, effects.Finish)]
+    assert core.feed(events.Finished(key)) == [effects.JobLeft(key, "succeeded")]
+    assert core.feed(events.Finished(key)) == []
     assert key not in core.book
 
 
@@ -63,10 +63,10 @@ def test_a_defect_in_what_an_event_changes_costs_its_job_and_loses_no_effect(
         raise ZeroDivisionError
 
     monkeypatch.setattr(core.book.estimates, "ran", fails)
-    core.tell(events.AttemptSucceeded(key, 1.0))
+    core.feed(events.AttemptSucceeded(key, 1.0))
     (finish,) = core.wanted(effects.Finish)
     assert (finish.key, finish.outcome) == (key, "failed")
-    core.tell(events.AttemptFailed(other, BridgeError("x")))
+    core.feed(events.AttemptFailed(other, BridgeError("x")))
     assert core.wanted(effects.Finish)[-1].key == other
 
 
@@ -74,8 +74,8 @@ def test_a_defect_costs_the_job_and_a_second_one_leaves_it_to_the_next_start() -
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Defect(key, BridgeError("internal error")))
+    core.feed(events.Defect(key, BridgeError("internal error")))
     assert core.wanted(effects.Finish)[-1].outcome == "failed"
-    core.tell(events.Defect(key, BridgeError("internal error")))
-    assert core.wanted(effects.Left) == [effects.Left(key, None)]
+    core.feed(events.Defect(key, BridgeError("internal error")))
+    assert core.wanted(effects.JobLeft) == [effects.JobLeft(key, None)]
     assert not core.book.running

@@ -16,13 +16,13 @@ def test_in_a_group_a_job_is_claimed_before_it_is_run_or_ended() -> None:
     core.ready("main")
     key = core.add("j1")
     assert core.wanted(effects.Claim) == [effects.Claim(key)]
-    core.tell(events.TakenElsewhere(key))  # an old notice: the claim's answer decides
+    core.feed(events.TakenElsewhere(key))  # an old notice: the claim's answer decides
     assert key in core.book
-    core.tell(events.Claimed(key, 2, "p9"))
+    core.feed(events.Claimed(key, 2, "p9"))
     assert core.started() == [("j1", "main")]
     other = core.add("j2")
-    core.tell(events.ClaimLost(other))
-    assert core.wanted(effects.Left) == [effects.Left(other, None)]
+    core.feed(events.ClaimLost(other))
+    assert core.wanted(effects.JobLeft) == [effects.JobLeft(other, None)]
     assert core.book.running == 1
 
 
@@ -32,16 +32,16 @@ def test_a_bridge_of_a_group_that_stops_gives_back_what_has_not_begun(alone: boo
     core.ready("main")
     runs, waits = core.add("j1"), core.add("j2")
     for key in () if alone else (runs, waits):
-        core.tell(events.Claimed(key, 1, f"p-{key.job_id}"))
-    core.tell(events.Began(runs))
-    core.tell(events.Draining())
+        core.feed(events.Claimed(key, 1, f"p-{key.job_id}"))
+    core.feed(events.Began(runs))
+    core.feed(events.Draining())
     assert [each.key for each in core.wanted(effects.StopJob)] == ([] if alone else [waits])
     assert core.book.is_busy
-    core.tell(events.AttemptStopped(waits, "p9"))
-    core.tell(events.Requeued(waits, 5))
+    core.feed(events.AttemptStopped(waits, "p9"))
+    core.feed(events.Requeued(waits, 5))
     assert core.book.is_busy
-    core.tell(events.AttemptSucceeded(runs, 1.0))
-    core.tell(events.Finished(runs))
+    core.feed(events.AttemptSucceeded(runs, 1.0))
+    core.feed(events.Finished(runs))
     assert not core.book.is_busy
 
 
@@ -49,9 +49,9 @@ def test_a_job_that_a_stopping_bridge_gives_back_says_so() -> None:
     core = Rig("main", alone=False)
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Claimed(key, 0, "p1"))
-    core.tell(events.Draining())
-    core.tell(events.AttemptStopped(key, "p2"))
+    core.feed(events.Claimed(key, 0, "p1"))
+    core.feed(events.Draining())
+    core.feed(events.AttemptStopped(key, "p2"))
     assert core.wanted(effects.Requeue)[-1].reason == "the bridge of main stops"
 
 
@@ -59,11 +59,11 @@ def test_a_job_whose_claim_is_answered_once_the_bridge_stops_is_given_back() -> 
     core = Rig("main", alone=False)
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Draining())
-    core.tell(events.Claimed(key, 0, "p1"))
+    core.feed(events.Draining())
+    core.feed(events.Claimed(key, 0, "p1"))
     assert core.book.is_busy
     assert [each.key for each in core.wanted(effects.StopJob)] == [key]
-    core.tell(events.AttemptStopped(key, "p2"))
+    core.feed(events.AttemptStopped(key, "p2"))
     assert core.wanted(effects.Requeue)[-1].reason == "the bridge of main stops"
 
 

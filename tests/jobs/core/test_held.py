@@ -10,10 +10,10 @@ from tests.jobs.core.rig import A, B, Rig
 
 
 def hold(core: Rig, name: str, reason: str | None = "hook 'llm'") -> None:
-    core.tell(events.Held(name, reason))
+    core.feed(events.InstanceHeld(name, reason))
 
 
-def told(core: Rig) -> list[tuple[str, bool]]:
+def demands(core: Rig) -> list[tuple[str, bool]]:
     """Return what was said of who is wanted since the last look."""
     found = [(each.instance, each.wanted) for each in core.wanted(effects.ReportDemand)]
     core.done = []
@@ -25,14 +25,14 @@ def test_a_job_for_one_that_is_held_waits_says_why_and_is_reported() -> None:
     core.ready("main")
     hold(core, "main")
     key = core.add("j1")
-    assert told(core) == [("main", True)]
+    assert demands(core) == [("main", True)]
     job = core.book.job(key)
     assert job is not None
     assert core.book.why_waiting(job) == "ComfyUI main waits for hook 'llm'"
     hold(core, "main", None)
     assert core.started() == [("j1", "main")]
-    core.tell(events.LeftComfyUI(key))
-    assert told(core) == [("main", False)]
+    core.feed(events.LeftComfyUI(key))
+    assert demands(core) == [("main", False)]
 
 
 def test_that_its_reason_changed_is_published() -> None:
@@ -41,14 +41,14 @@ def test_that_its_reason_changed_is_published() -> None:
     hold(core, "main")
     core.add("j1")
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert [each.status.reason for each in core.wanted(effects.Announce)] == [
         "ComfyUI main waits for hook 'llm'"
     ]
     core.done = []
     hold(core, "main", "GPU 'card'")
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert [each.status.reason for each in core.wanted(effects.Announce)] == [
         "ComfyUI main waits for GPU 'card'"
     ]
@@ -58,7 +58,7 @@ def test_one_that_is_away_is_wanted_too() -> None:
     core = Rig("main")
     hold(core, "main")
     core.add("j1")
-    assert told(core) == [("main", True)]
+    assert demands(core) == [("main", True)]
 
 
 def test_others_of_a_pool_take_the_jobs_meanwhile() -> None:
@@ -67,7 +67,7 @@ def test_others_of_a_pool_take_the_jobs_meanwhile() -> None:
     hold(core, "held")
     core.add("j1")
     assert core.started() == [("j1", "free")]
-    assert told(core) == []  # nothing waits that could run there
+    assert demands(core) == []  # nothing waits that could run there
     core.add("j2")
     core.add("j3")
     assert core.started() == [("j2", "free")]
@@ -79,24 +79,24 @@ def test_only_jobs_that_it_can_run_count() -> None:
     core.ready("held")
     hold(core, "held")
     core.add("j1", needs=B)
-    assert told(core) == []
+    assert demands(core) == []
     core.add("j2", needs=A)
-    assert told(core) == [("held", True)]
+    assert demands(core) == [("held", True)]
 
 
 def test_a_queue_that_is_paused_wants_nothing() -> None:
     core = Rig("main")
     core.ready("main")
     hold(core, "main")
-    core.tell(events.Paused(paused=True))
+    core.feed(events.Paused(paused=True))
     core.add("j1")
-    assert told(core) == []
-    core.tell(events.Paused(paused=False))
-    assert told(core) == [("main", True)]
+    assert demands(core) == []
+    core.feed(events.Paused(paused=False))
+    assert demands(core) == [("main", True)]
     key = next(iter(core.book.entries))
-    core.tell(events.CancelRequested(key))
-    core.tell(events.Finished(key))
-    assert told(core) == [("main", False)]
+    core.feed(events.CancelRequested(key))
+    core.feed(events.Finished(key))
+    assert demands(core) == [("main", False)]
 
 
 def test_it_is_wanted_by_nobody_while_outcomes_cannot_be_written() -> None:
@@ -105,35 +105,35 @@ def test_it_is_wanted_by_nobody_while_outcomes_cannot_be_written() -> None:
     hold(core, "main", None)
     keys = [core.add(f"j{number}") for number in range(5)]
     for key in keys[:3]:
-        core.tell(events.LeftComfyUI(key))
-        core.tell(events.AttemptSucceeded(key, 1.0))
+        core.feed(events.LeftComfyUI(key))
+        core.feed(events.AttemptSucceeded(key, 1.0))
     core.add("waits")
     hold(core, "main")  # its GPU is lent
     for key in keys[3:]:
-        core.tell(events.LeftComfyUI(key))
-    assert told(core) == [("main", True)]
+        core.feed(events.LeftComfyUI(key))
+    assert demands(core) == [("main", True)]
     for key in keys[:3]:
-        core.tell(events.WriteFailed(key))
-    assert told(core) == [("main", False)]
-    core.tell(events.Finished(keys[0]))
-    assert told(core) == [("main", True)]
+        core.feed(events.WriteFailed(key))
+    assert demands(core) == [("main", False)]
+    core.feed(events.Finished(keys[0]))
+    assert demands(core) == [("main", True)]
 
 
 def test_one_that_was_never_held_costs_nothing() -> None:
     core = Rig("main")
     core.ready("main")
     core.add("j1")
-    assert told(core) == []
+    assert demands(core) == []
 
 
 def test_what_runs_at_one_that_is_held_is_adopted_and_nothing_more_given() -> None:
     core = Rig("main")
     hold(core, "main")
     running = core.make("old", state="running", instance="main", prompt_id="p-old")
-    core.tell(events.Recovered([running]))
+    core.feed(events.Recovered([running]))
     core.add("new")
     core.ready("main")
-    core.tell(events.PromptsListed("main", frozenset({"p-old"})))
+    core.feed(events.PromptsListed("main", frozenset({"p-old"})))
     assert core.started() == [("old", "main")]
     hold(core, "main", None)
     assert core.started() == [("new", "main")]
@@ -150,10 +150,10 @@ def stick(core: Rig) -> list[Key]:
     """Let three outcomes be in memory alone."""
     keys = [core.add(f"stuck{number}") for number in range(3)]
     for key in keys:
-        core.tell(events.Claimed(key, 0, f"p-{key.job_id}"))
-        core.tell(events.LeftComfyUI(key))
-        core.tell(events.AttemptSucceeded(key, 2.0))
-        core.tell(events.WriteFailed(key))
+        core.feed(events.Claimed(key, 0, f"p-{key.job_id}"))
+        core.feed(events.LeftComfyUI(key))
+        core.feed(events.AttemptSucceeded(key, 2.0))
+        core.feed(events.WriteFailed(key))
     return keys
 
 
@@ -167,9 +167,9 @@ def test_others_learn_that_a_comfyui_which_is_given_no_jobs_is_no_place() -> Non
     assert blocked(core) == [None]
     keys = stick(core)
     assert blocked(core) == ["waits until the outcomes of its jobs can be stored"]
-    core.tell(events.Finished(keys[0]))
+    core.feed(events.Finished(keys[0]))
     assert blocked(core) == [None]
-    core.tell(events.Draining())
+    core.feed(events.Draining())
     assert blocked(core) == ["belongs to a bridge that stops"]
 
 
@@ -183,7 +183,7 @@ def test_a_bridge_that_can_store_no_outcome_leaves_the_jobs_to_those_that_can() 
     job = core.book.entries[core.add("j1")].job
     assert core.wanted(effects.Claim) == []
     # The queue continues: it is not reported as held, and the estimate counts the others alone.
-    core.book.able_elsewhere = lambda _: {
+    core.book.capable_elsewhere = lambda _: {
         "b-main": ComfyUIState(state="ready", since=0.0, restarts=0)
     }
     assert (core.book.held, core.book.why_waiting(job)) == (None, None)
@@ -195,7 +195,7 @@ def test_a_bridge_that_can_store_no_outcome_leaves_the_jobs_to_those_that_can() 
     assert with_one > with_two
     # Nobody else has a place either: then it is.
     elsewhere = (0, 0)
-    core.book.able_elsewhere = lambda _: {}
+    core.book.capable_elsewhere = lambda _: {}
     why = "the outcomes of earlier jobs cannot be stored at present"
     assert (core.book.held, core.book.why_waiting(job)) == (why, why)
     assert core.book.eta_of_next(job.workflow, 0) is None

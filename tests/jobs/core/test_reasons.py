@@ -29,14 +29,14 @@ def test_a_client_learns_why_its_job_waits_and_when_that_is_over() -> None:
     for number in range(AT_ONCE + 20):
         core.add(f"j{number}")
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     told = core.wanted(effects.Announce)
     assert len(told) == AT_ONCE
     assert told[0].status.reason == "ComfyUI main is unreachable"
     core.done = []
-    core.tell(events.Paused(paused=True))
+    core.feed(events.Paused(paused=True))
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert core.wanted(effects.Announce)[0].status.reason == "the operator paused the queue"
 
 
@@ -49,7 +49,7 @@ def test_a_job_waits_for_who_can_run_it_in_whichever_bridge() -> None:
     core.ready("main")
     job = core.make("j1", needs=B)
     others: dict[str, Any] = {}
-    core.book.able_elsewhere = lambda _: others
+    core.book.capable_elsewhere = lambda _: others
     assert core.book.why_waiting(job) is None
     others |= {"b-main": None, "b-other": state("yielded")}
     reason = core.book.why_waiting(job)
@@ -71,7 +71,7 @@ def announced(core: Rig) -> list[str | None]:
     """Return the reasons that clients got in the time that it takes."""
     core.done = []
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     return [or_none(each.status.reason) for each in core.wanted(effects.Announce)]
 
 
@@ -79,14 +79,14 @@ def test_a_client_learns_that_the_one_comfyui_that_can_run_its_job_went_away_lat
     core = Rig("main", alone=False, main={A})
     core.ready("main")
     others: dict[str, Any] = {"b-main": state("ready")}
-    core.book.able_elsewhere = lambda _: others
+    core.book.capable_elsewhere = lambda _: others
     core.add("j1", needs=B)
     assert announced(core) == []
     others["b-main"] = None
-    core.tell(events.OthersChanged())
+    core.feed(events.OthersChanged())
     assert announced(core) == ["ComfyUI b-main is away"]
     others["b-main"] = state("ready")
-    core.tell(events.OthersChanged())
+    core.feed(events.OthersChanged())
     assert announced(core) == [None]
 
 
@@ -95,23 +95,23 @@ def test_of_several_bridges_one_reports_why_jobs_wait() -> None:
     core.book.leads = lambda: False
     core.add("j1")
     core.ready("main", availability=Availability(usable=False, state="starting"))
-    core.tell(events.Paused(paused=True))
+    core.feed(events.Paused(paused=True))
     assert announced(core) == []
     core.book.leads = lambda: True
-    core.tell(events.OthersChanged())
+    core.feed(events.OthersChanged())
     assert announced(core) == ["the operator paused the queue"]
 
 
 def test_a_recovered_job_says_why_it_waits_and_when_the_reason_changes() -> None:
     core = Rig("main")
-    core.tell(events.Recovered([core.make("j1")]))
+    core.feed(events.Recovered([core.make("j1")]))
     core.ready("main", availability=Availability(usable=False, state="starting"))
     core.clock += SETTLES_S
     assert core.wakes_at().steady <= core.clock
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     core.ready("main", availability=Availability(usable=False, state="crash_loop"))
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert [each.status.reason for each in core.wanted(effects.Announce)] == [
         "ComfyUI main is starting",
         "ComfyUI main does not start",
@@ -123,20 +123,20 @@ def test_no_job_starts_while_three_outcomes_cannot_be_written() -> None:
     core.ready("main")
     keys = [core.add(f"j{number}") for number in range(7)]
     for number in range(3):
-        core.tell(events.LeftComfyUI(keys[number]))
-        core.tell(events.AttemptSucceeded(keys[number], 1.0))
-        core.tell(events.WriteFailed(keys[number]))
-        core.tell(events.WriteFailed(keys[number]))  # once more, after a while
+        core.feed(events.LeftComfyUI(keys[number]))
+        core.feed(events.AttemptSucceeded(keys[number], 1.0))
+        core.feed(events.WriteFailed(keys[number]))
+        core.feed(events.WriteFailed(keys[number]))  # once more, after a while
     assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
     for key in keys[3:5]:
-        core.tell(events.LeftComfyUI(key))
+        core.feed(events.LeftComfyUI(key))
     assert core.started() == []
     core.clock += SETTLES_S
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     announced = core.wanted(effects.Announce)
     assert [each.key for each in announced] == keys[5:]
     assert announced[0].status.reason == "the outcomes of earlier jobs cannot be stored at present"
-    core.tell(events.Finished(keys[0]))
+    core.feed(events.Finished(keys[0]))
     assert [job for job, _ in core.started()] == ["j5", "j6"]
 
 
@@ -145,10 +145,10 @@ def test_outputs_that_cannot_be_kept_for_their_sinks_hold_the_queue_too() -> Non
     core.ready("main")
     keys = [core.add(f"j{number}") for number in range(6)]
     for number in range(3):
-        core.tell(events.LeftComfyUI(keys[number]))
-        core.tell(events.WriteFailed(keys[number]))
+        core.feed(events.LeftComfyUI(keys[number]))
+        core.feed(events.WriteFailed(keys[number]))
     assert [job for job, _ in core.started()] == ["j0", "j1", "j2", "j3", "j4"]
-    core.tell(events.LeftComfyUI(keys[3]))
+    core.feed(events.LeftComfyUI(keys[3]))
     assert core.started() == []
-    core.tell(events.OutputsStored(keys[0]))  # its sinks may take long
+    core.feed(events.OutputsStored(keys[0]))  # its sinks may take long
     assert [job for job, _ in core.started()] == ["j5"]

@@ -16,12 +16,12 @@ def test_a_job_that_expires_at_comfyui_is_expired_unless_it_had_begun(*, began: 
     core.ready("main")
     key = core.add("j1", start_before=150.0)
     if began:
-        core.tell(events.Began(key))
+        core.feed(events.Began(key))
     core.clock = 200.0
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert bool(core.wanted(effects.StopJob)) is not began
     if not began:
-        core.tell(events.AttemptStopped(key, "p"))
+        core.feed(events.AttemptStopped(key, "p"))
         assert core.wanted(effects.Finish)[-1].outcome == "expired"
 
 
@@ -39,15 +39,15 @@ def test_a_job_that_begins_just_as_its_deadline_stops_it_is_expired() -> None:
     core.ready("main")
     key = core.add("j1", start_before=150.0)
     core.clock = 200.0
-    core.tell(events.Tick())
-    core.tell(events.Began(key))
-    core.tell(events.AttemptStopped(key, "p"))
+    core.feed(events.Tick())
+    core.feed(events.Began(key))
+    core.feed(events.AttemptStopped(key, "p"))
     (requeue,) = core.wanted(effects.Requeue)
     assert requeue.expected
-    core.tell(events.Requeued(key, 3))
+    core.feed(events.Requeued(key, 3))
     (finish,) = core.wanted(effects.Finish)
     assert (finish.outcome, finish.error.code) == ("expired", "expired")
-    core.tell(events.Finished(key))
+    core.feed(events.Finished(key))
     assert key not in core.book
 
 
@@ -57,7 +57,7 @@ def test_wakes_are_asked_for_at_the_first_deadline() -> None:
     core.add("j2", start_before=300.0)
     assert core.wakes_at().journal == 300.0
     core.clock = 300.0
-    core.tell(events.Tick())
+    core.feed(events.Tick())
     assert core.wanted(effects.Finish)[-1].key.job_id == "j2"
     assert core.wakes_at().journal == 500.0
 
@@ -66,9 +66,9 @@ def test_a_cancel_that_comes_too_late_leaves_the_result() -> None:
     core = Rig("main")
     core.ready("main")
     key = core.add("j1")
-    core.tell(events.Began(key))
-    core.tell(events.CancelRequested(key))
-    core.tell(events.AttemptSucceeded(key, 1.0))
+    core.feed(events.Began(key))
+    core.feed(events.CancelRequested(key))
+    core.feed(events.AttemptSucceeded(key, 1.0))
     assert core.wanted(effects.Finish)[-1].outcome == "succeeded"
 
 
@@ -79,7 +79,7 @@ def test_a_clear_leaves_alone_what_has_started_and_other_clients() -> None:
         core.add(f"j{number}")
     theirs = core.add("theirs", "bob")
     core.done = []
-    core.tell(events.ClearRequested("alice"))
+    core.feed(events.ClearRequested("alice"))
     assert [each.key.job_id for each in core.wanted(effects.Finish)] == ["j2", "j3"]
     assert core.wanted(effects.StopJob) == []
     assert theirs in core.book
@@ -101,12 +101,12 @@ def test_a_job_that_has_started_is_replaced_only_if_it_comes_back() -> None:
     core = Rig("main")
     core.ready("main")
     older = core.add("older", replace="sensor")
-    core.tell(events.Began(older))
+    core.feed(events.Began(older))
     newer = core.add("newer", replace="sensor")
     assert core.wanted(effects.StopJob) == []
     assert core.wanted(effects.Finish) == []
-    core.tell(events.AttemptBroke(older, ComfyUIUnavailable("died"), "p2"))
-    core.tell(events.Requeued(older, 1))
+    core.feed(events.AttemptBroke(older, ComfyUIUnavailable("died"), "p2"))
+    core.feed(events.Requeued(older, 1))
     (finish,) = core.wanted(effects.Finish)
     assert (finish.key, finish.outcome) == (older, "cancelled")
     assert newer in core.book
@@ -115,13 +115,13 @@ def test_a_job_that_has_started_is_replaced_only_if_it_comes_back() -> None:
 def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
     core = Rig("main")
     job = core.make("j1", state="waiting")
-    core.tell(events.JobAccepted(job))
-    core.tell(events.Resolved(job.key, PLAN, {}))
-    core.tell(events.CancelRequested(job.key))
+    core.feed(events.JobAccepted(job))
+    core.feed(events.Resolved(job.key, PLAN, {}))
+    core.feed(events.CancelRequested(job.key))
     entry = core.book.entry(job.key)
     assert entry is not None
     assert entry.phase is Phase.RELEASING
-    core.tell(events.Released(job.key, 3))
+    core.feed(events.Released(job.key, 3))
     assert core.wanted(effects.Finish)[-1].outcome == "cancelled"
 
 
@@ -129,10 +129,10 @@ def test_a_job_that_is_cancelled_while_it_is_released_is_cancelled() -> None:
 def test_a_job_whose_input_cannot_be_had_fails(*, released: bool) -> None:
     core = Rig("main")
     job = core.make("j1", state="waiting")
-    core.tell(events.JobAccepted(job))
+    core.feed(events.JobAccepted(job))
     if released:
-        core.tell(events.Resolved(job.key, PLAN, {}))
-    core.tell(events.Unresolvable(job.key, BridgeError("swept")))
+        core.feed(events.Resolved(job.key, PLAN, {}))
+    core.feed(events.Unresolvable(job.key, BridgeError("swept")))
     assert core.wanted(effects.Finish)[-1].outcome == "failed"
 
 
@@ -142,14 +142,14 @@ def test_deadlines_of_jobs_that_have_ended_or_come_back_take_no_memory() -> None
     again = core.add("again", start_before=1e9)
     for number in range(2000):
         key = core.add(f"j{number}", start_before=1e9)
-        core.tell(events.AttemptSucceeded(key, 1.0))
-        core.tell(events.Finished(key))
-        core.tell(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
-        core.tell(events.Requeued(again, number))
+        core.feed(events.AttemptSucceeded(key, 1.0))
+        core.feed(events.Finished(key))
+        core.feed(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
+        core.feed(events.Requeued(again, number))
     assert len(core._life.deadlines) < 300
-    core.tell(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
+    core.feed(events.AttemptBroke(again, ComfyUIUnavailable("refused"), "p"))
     core.clock = 1e9
-    core.tell(events.Tick())
-    core.tell(events.Requeued(again, 3000))
-    core.tell(events.Tick())
+    core.feed(events.Tick())
+    core.feed(events.Requeued(again, 3000))
+    core.feed(events.Tick())
     assert core.wanted(effects.Finish)[-1].outcome == "expired"

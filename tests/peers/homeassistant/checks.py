@@ -125,7 +125,7 @@ async def call(hass: HomeAssistant, service: str, entity: str, **data: Any) -> N
     await hass.services.async_call(domain, name, {"entity_id": entity, **data}, blocking=True)
 
 
-async def tell(order: str) -> Any:
+async def control(order: str) -> Any:
     """Have the test that runs this one do something to the bridge; returns once it is done."""
     reader, writer = await asyncio.open_connection("127.0.0.1", CONTROL)
     writer.write(f"{order}\n".encode())
@@ -219,7 +219,7 @@ async def test_what_is_set_here_is_used_when_the_button_is_pressed(home: HomeAss
     await is_now(home, f"sensor.{HOME}_state", "succeeded")
     await is_now(home, f"sensor.{HOME}_progress", "100")
     await is_now(home, f"sensor.{HOME}_queue", "0")
-    inputs = await tell(f"inputs {done['job_id']}")
+    inputs = await control(f"inputs {done['job_id']}")
     assert inputs == {
         "prompt": "a lighthouse",
         "colour": 0x00FF00,
@@ -300,11 +300,11 @@ async def test_all_is_unavailable_while_the_bridge_is_away_and_then_as_it_was(
 ) -> None:
     await call(home, "number.set_value", f"number.{HOME}_colour", value=0x0000FF)
     assert (await pressed(home))["event_type"] == "succeeded"
-    await tell("kill")
+    await control("kill")
     await is_now(home, "binary_sensor.comfy2mqtt_connectivity", "off")
     for entity in (f"number.{HOME}_colour", f"image.{HOME}_image", "sensor.comfy2mqtt_version"):
         await is_now(home, entity, "unavailable")
-    await tell("start")
+    await control("start")
     await all_there(home)
     await is_now(home, "binary_sensor.comfy2mqtt_connectivity", "on")
     await is_now(home, f"number.{HOME}_colour", str(0x0000FF))
@@ -314,10 +314,10 @@ async def test_all_is_unavailable_while_the_bridge_is_away_and_then_as_it_was(
 
 
 async def test_a_workflow_that_cannot_run_is_unavailable_alone(home: HomeAssistant) -> None:
-    await tell("break")
+    await control("break")
     await is_now(home, f"button.{HOME}_run", "unavailable")
     await is_now(home, "sensor.comfy2mqtt_demo_state", "idle")
-    await tell("mend")
+    await control("mend")
     await until(home, f"button.{HOME}_run", lambda state: state.state != "unavailable")
 
 
@@ -354,13 +354,13 @@ async def test_what_goes_is_removed_and_what_stays_keeps_its_ids(home: HomeAssis
     assert len(gone) > 10
     assert devices.async_get_device({(mqtt.DOMAIN, "comfy2mqtt-workflow-photo")})
     # An input, while the bridge runs.
-    await tell("drop style")
+    await control("drop style")
     await until_gone(home, f"select.{HOME}_style")
     # Another input, and a whole workflow, while it does not.
-    await tell("stop")
-    await tell("drop prompt")
-    await tell("delete photo")
-    await tell("start")
+    await control("stop")
+    await control("drop prompt")
+    await control("delete photo")
+    await control("start")
     for entity in (f"text.{HOME}_prompt", f"notify.{HOME}_prompt", "image.comfy2mqtt_photo_image"):
         await until_gone(home, entity)
     await home.async_block_till_done()

@@ -30,7 +30,7 @@ async def make(home: HomeAssistant, entity: str = DEMO_TASK, **fields: Any) -> A
     )
 
 
-async def tell(home: HomeAssistant, **fields: Any) -> Any:
+async def describe(home: HomeAssistant, **fields: Any) -> Any:
     found = await ai_task.async_generate_data(
         home, task_name="what", entity_id=CAPTION_TASK, instructions="what is there?", **fields
     )
@@ -130,18 +130,18 @@ async def test_a_text_workflow_gives_data(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry, tmp_path: Path
 ) -> None:
     bridge.outputs = [("text", "text/plain", b"a door, open \n")]
-    assert await tell(home, attachments=attachment(tmp_path)) == "a door, open"
+    assert await describe(home, attachments=attachment(tmp_path)) == "a door, open"
     assert set(bridge.asked("submit")[0]["inputs"]) == {"image"}  # it has no text to take
     one = vol.Schema({vol.Required("caption"): str})
-    assert await tell(home, structure=one) == {"caption": "a door, open"}
+    assert await describe(home, structure=one) == {"caption": "a door, open"}
     two = vol.Schema({vol.Required("what"): str, vol.Optional("open"): bool})
     with pytest.raises(HomeAssistantError, match="no JSON object"):
-        await tell(home, structure=two)
+        await describe(home, structure=two)
     bridge.outputs = [("text", "application/json", b'{"what": "door", "open": true}')]
-    assert await tell(home, structure=two) == {"what": "door", "open": True}
+    assert await describe(home, structure=two) == {"what": "door", "open": True}
     bridge.outputs = [("text", "application/json", b'{"what": 7}')]
     with pytest.raises(HomeAssistantError, match="does not fit the structure"):
-        await tell(home, structure=two)
+        await describe(home, structure=two)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ async def test_no_text_is_an_error(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     with pytest.raises(HomeAssistantError, match="caption gave no text"):
-        await tell(home)
+        await describe(home)
 
 
 async def test_what_the_bridge_refuses_is_an_error_with_its_words(

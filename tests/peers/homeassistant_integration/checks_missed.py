@@ -21,7 +21,7 @@ from custom_components.comfy2mqtt.const import EVENT
 from custom_components.comfy2mqtt.protocol.messages import RefusedError, Result
 
 
-def told(home: HomeAssistant) -> Any:
+def reported(home: HomeAssistant) -> Any:
     return state(home, ENDED).attributes.get("job_id")
 
 
@@ -29,7 +29,7 @@ async def away(home: HomeAssistant, bridge: FakeBridge, entry: MockConfigEntry) 
     """Unload the integration, and have a job end meanwhile."""
     bridge.end("seen")
     await settled(home)
-    assert told(home) == "seen"
+    assert reported(home) == "seen"
     assert await home.config_entries.async_unload(entry.entry_id)
     bridge.result("missed")
 
@@ -41,7 +41,7 @@ async def test_a_job_that_ended_meanwhile_is_reported_once(
     events = async_capture_events(home, EVENT)
     await set_up(home, bridge, loaded)
     await settled(home)
-    assert (told(home), ends(events)) == ("missed", ["missed"])
+    assert (reported(home), ends(events)) == ("missed", ["missed"])
     await home.config_entries.async_reload(loaded.entry_id)
     await settled(home)
     assert len(ends(events)) == 1
@@ -63,7 +63,7 @@ async def test_it_is_reported_once_home_assistant_has_started_in_order(
     home.set_state(CoreState.running)
     home.bus.async_fire(EVENT_HOMEASSISTANT_STARTED)
     await settled(home)
-    assert (told(home), ends(events)) == ("later", ["missed", "later"])
+    assert (reported(home), ends(events)) == ("later", ["missed", "later"])
     assert all(each["acked"] for each in bridge.jobs)
 
 
@@ -111,7 +111,7 @@ async def test_another_bridge_and_another_client_have_numbers_of_their_own(
     assert loaded.runtime_data.pictures["demo"].job_id == "old"
     other.end("new", n=2)
     await settled(home)
-    assert told(home) == "new"
+    assert reported(home) == "new"
     assert loaded.runtime_data.pictures["demo"].job_id == "new"
     assert all(each["acked"] for each in other.jobs)
 
@@ -312,34 +312,34 @@ async def test_a_bridge_with_a_new_journal_is_followed_from_its_beginning(
 ) -> None:
     events = async_capture_events(home, EVENT)
 
-    async def is_told(job_id: str) -> None:
+    async def is_reported(job_id: str) -> None:
         await settled(home)
-        assert told(home) == job_id
+        assert reported(home) == job_id
         assert loaded.runtime_data.pictures["demo"].job_id == job_id
         assert bridge.jobs[-1]["acked"]
 
     bridge.end("first", n=500)
-    await is_told("first")
+    await is_reported("first")
     # It ends in a new one while the bridge is away,
     bridge.leave()
     bridge.jobs.clear()
     bridge.result("second", n=3)
     bridge.come()
-    await is_told("second")
+    await is_reported("second")
     # while it is there,
     bridge.jobs.clear()
     bridge.end("third", n=2)
-    await is_told("third")
+    await is_reported("third")
     # and while Home Assistant is away; of a backup there is an earlier job of that id.
     bridge.end("fourth", n=400)
-    await is_told("fourth")
+    await is_reported("fourth")
     assert await home.config_entries.async_unload(loaded.entry_id)
     bridge.jobs.clear()
     bridge.result("fourth", n=1)
     bridge.jobs[0]["acked"] = True
     bridge.result("fifth", n=2)
     await set_up(home, bridge, loaded)
-    await is_told("fifth")
+    await is_reported("fifth")
     assert ends(events) == ["first", "second", "third", "fourth", "fifth"]
 
 

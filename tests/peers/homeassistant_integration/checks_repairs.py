@@ -15,7 +15,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import issue_registry
 from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
-from seen import issues, said_of, settled
+from seen import issues, placeholders_of, settled
 
 from custom_components.comfy2mqtt.protocol.messages import RefusedError
 
@@ -79,10 +79,10 @@ async def test_what_a_bridge_says_of_its_health_is_a_repair_each_while_it_lasts(
     second.fire("bridge/health", {"hooks": {"wake": ILL["hooks"]["wake"]}}, retain=True)  # type: ignore[index] # of a table
     wake = {"hook": "wake", "error": "no answer"}
     # Each bridge has its own.
-    assert said_of(home, "hook_holds_jobs") == [{"title": "The bridge", **wake}] * 2
+    assert placeholders_of(home, "hook_holds_jobs") == [{"title": "The bridge", **wake}] * 2
     bridge.fire("bridge/health", {"hooks": {"ollama": {"state": "idle"}}}, retain=True)
     assert issues(home) == {"hook_holds_jobs"}
-    assert len(said_of(home, "hook_holds_jobs")) == 1
+    assert len(placeholders_of(home, "hook_holds_jobs")) == 1
     bridge.fire("bridge/health", "{", retain=True)  # passed over
     assert issues(home) == {"hook_holds_jobs"}
     # Of a bridge that is away nothing is known.
@@ -96,15 +96,15 @@ async def test_a_repair_that_is_ignored_stays_so_when_it_comes_again(
     away = {"state": "unreachable", "last_error": "nobody there", "since": 1, "restarts": 0}
     well = {"state": "ready", "since": 1, "restarts": 0}
     bridge.fire("bridge/comfyui/default", away, retain=True)
-    assert said_of(home, "no_comfyui")
+    assert placeholders_of(home, "no_comfyui")
     issue_id = f"{loaded.entry_id}-no_comfyui-"
     issue_registry.async_ignore_issue(home, DOMAIN, issue_id, True)
     for state_now in (well, away):
         bridge.fire("bridge/comfyui/default", state_now, retain=True)
-        assert said_of(home, "no_comfyui") == []
+        assert placeholders_of(home, "no_comfyui") == []
     # Whoever ignores no more sees it while it lasts.
     issue_registry.async_ignore_issue(home, DOMAIN, issue_id, False)
-    assert said_of(home, "no_comfyui")
+    assert placeholders_of(home, "no_comfyui")
     bridge.fire("bridge/comfyui/default", well, retain=True)
     assert issues(home) == set()
 
@@ -134,7 +134,7 @@ async def test_a_broker_that_drops_what_is_asked_in_our_name_is_a_repair_at_setu
     entry = unanswered
     assert entry.error_reason_translation_key == "no_answer"
     names = {"title": "The bridge", "base": "comfy2mqtt", "client": "homeassistant"}
-    assert said_of(home, "no_answer") == [names]
+    assert placeholders_of(home, "no_answer") == [names]
     # Offline it is not silent any more.
     bridge.leave()
     with monkeypatch.context() as patch:

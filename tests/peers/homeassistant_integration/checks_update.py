@@ -19,7 +19,7 @@ VERB = "comfyui/update"
 ATTRIBUTES = ("installed_version", "latest_version", "in_progress", "release_summary")
 
 
-async def told(home: HomeAssistant, bridge: FakeBridge, **release: Any) -> None:
+async def report_release(home: HomeAssistant, bridge: FakeBridge, **release: Any) -> None:
     """Have the ComfyUI's state say this of its releases."""
     shown = {"state": "ready", "since": 1, "restarts": 0, "release": release}
     bridge.fire("bridge/comfyui/default", shown, retain=True)
@@ -40,18 +40,20 @@ async def test_releases_are_shown_once_they_are_looked_for(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
     assert home.states.get(RELEASE) is None
-    await told(home, bridge, installed="0.9.0")
+    await report_release(home, bridge, installed="0.9.0")
     assert shown(home) == ["unknown", "0.9.0", None, False, None]
     url = "https://example.org/v0.10.0"
-    await told(home, bridge, installed="0.9.0", latest="0.10.0", url=url, looked_at=1.0)
+    await report_release(home, bridge, installed="0.9.0", latest="0.10.0", url=url, looked_at=1.0)
     assert shown(home) == ["on", "0.9.0", "0.10.0", False, None]
     assert state(home, RELEASE).attributes["release_url"] == url
     assert state(home, RELEASE).attributes["title"] == "ComfyUI"
-    await told(home, bridge, installed="0.9.0", latest="0.10.0", step="draining")
+    await report_release(home, bridge, installed="0.9.0", latest="0.10.0", step="draining")
     assert shown(home) == ["on", "0.9.0", "0.10.0", True, None]
-    await told(home, bridge, installed="0.9.0", latest="0.10.0", error="it does not start")
+    await report_release(
+        home, bridge, installed="0.9.0", latest="0.10.0", error="it does not start"
+    )
     assert shown(home) == ["on", "0.9.0", "0.10.0", False, "it does not start"]
-    await told(home, bridge, installed="0.10.0", latest="0.10.0")
+    await report_release(home, bridge, installed="0.10.0", latest="0.10.0")
     assert shown(home) == ["off", "0.10.0", "0.10.0", False, None]
     # A bridge that looks no longer, and one that is away, say nothing.
     state_alone = {"state": "ready", "since": 1, "restarts": 0}
@@ -66,7 +68,7 @@ async def test_releases_are_shown_once_they_are_looked_for(
 async def test_a_release_is_installed_by_an_operators_command(
     home: HomeAssistant, bridge: FakeBridge, loaded: MockConfigEntry
 ) -> None:
-    await told(home, bridge, installed="0.9.0", latest="0.10.0")
+    await report_release(home, bridge, installed="0.9.0", latest="0.10.0")
     await install(home)
     await install(home, version="0.8.0")
     orders = [
@@ -83,7 +85,7 @@ async def test_why_a_release_is_not_installed_is_shown(
     loaded: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await told(home, bridge, installed="0.9.0", latest="0.10.0")
+    await report_release(home, bridge, installed="0.9.0", latest="0.10.0")
     bridge.errors[VERB] = {"code": "conflict", "message": "another release is being installed"}
     with pytest.raises(HomeAssistantError, match="another release is being installed"):
         await install(home)

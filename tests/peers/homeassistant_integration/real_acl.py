@@ -13,7 +13,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from pytest_homeassistant_custom_component.common import async_capture_events
 from real_run import TIMEOUT_S, card, house, until
-from seen import ends, said_of
+from seen import ends, placeholders_of
 
 from custom_components.comfy2mqtt.const import EVENT
 
@@ -51,7 +51,7 @@ async def test_a_name_that_is_not_the_users_is_reported_and_can_be_corrected(
     await until(house, lambda: entry.state is ConfigEntryState.SETUP_RETRY)
     assert entry.error_reason_translation_key == "no_answer"
     names = {"title": entry.title, "base": "comfy2mqtt", "client": "homeassistant"}
-    assert said_of(house, "no_answer") == [names]
+    assert placeholders_of(house, "no_answer") == [names]
 
     flows = house.config_entries.flow
     context = {"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id}
@@ -59,12 +59,12 @@ async def test_a_name_that_is_not_the_users_is_reported_and_can_be_corrected(
     result = await flows.async_configure(flow["flow_id"], {"base": "comfy2mqtt", "client": USER})
     assert result["reason"] == "reconfigure_successful"
     await until(house, lambda: entry.state is ConfigEntryState.LOADED)
-    assert said_of(house, "no_answer") == []
+    assert placeholders_of(house, "no_answer") == []
 
     # A user who is no operator gives no commands, and gets an error.
     with pytest.raises(HomeAssistantError, match="does not answer a command"):
         await entry.runtime_data.command("comfyui/update", install=False)
-    assert said_of(house, "no_answer") == []
+    assert placeholders_of(house, "no_answer") == []
 
 
 async def acknowledged(hub: Any) -> None:

@@ -23,7 +23,7 @@ from homeassistant.helpers import device_registry, entity_registry, issue_regist
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from pytest_homeassistant_custom_component.common import async_capture_events
-from real_run import TIMEOUT_S, house, set_up, tell, until
+from real_run import TIMEOUT_S, control, house, set_up, until
 from seen import ends
 
 from custom_components.comfy2mqtt.const import EVENT
@@ -163,7 +163,7 @@ async def test_a_workflow_that_is_added_while_both_run_is_one_device(house: Home
     def ours() -> str | None:
         return entities.async_get_entity_id("image", DOMAIN, f"{identifier}-picture")
 
-    await tell("add added")
+    await control("add added")
     device = await until(house, lambda: discovered(house, identifier))
     known = entities.async_get(await until(house, ours))
     assert known is not None
@@ -171,7 +171,7 @@ async def test_a_workflow_that_is_added_while_both_run_is_one_device(house: Home
     assert known.disabled_by is entity_registry.RegistryEntryDisabler.INTEGRATION
     made = device_registry.async_entries_for_config_entry(devices, entry.entry_id)
     assert not [each for each in made if each.model == "Workflow"]
-    await tell("delete added")
+    await control("delete added")
     await until(house, lambda: discovered(house, identifier) is None)
 
 
@@ -222,11 +222,11 @@ async def test_a_broker_that_restarts_is_no_end(
     monkeypatch.setattr("homeassistant.components.mqtt.client.RECONNECT_INTERVAL_SECONDS", 0.2)
     hub: Any = (await set_up(house)).runtime_data
     await hub.submit("home", {"prompt": "before"}, follow=False)
-    await tell("broker stop")
+    await control("broker stop")
     await until(house, lambda: not hub.is_available)
     with pytest.raises(HomeAssistantError, match="is not available"):
         await hub.submit("home", {"prompt": "meanwhile"}, follow=False)
-    await tell("broker start")
+    await control("broker start")
     await until(house, lambda: hub.is_available)
     await hub.submit("home", {"prompt": "after"}, follow=False)
     jobs = await hub.jobs(9, workflow="home", states=["queued"])

@@ -16,7 +16,7 @@ from homeassistant.components import mqtt
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry, entity_registry, issue_registry
-from real_run import house, set_up, tell, until
+from real_run import control, house, set_up, until
 
 __all__ = ["house"]  # a fixture
 
@@ -107,12 +107,12 @@ async def test_a_bridge_that_is_killed_is_not_missed(
         await until(house, lambda: len(ended) == 1)
         for killed, left in (("a", "b"), ("b", "a")):
             count = len(ended)
-            await tell(f"kill {killed}")
+            await control(f"kill {killed}")
             # At once: nobody may have noticed yet. It waits at the broker.
             await press(house)
             await until(house, lambda count=count: len(ended) == count + 1)
             assert {each["event_type"] for each in ended} == {"succeeded"}
-            inputs = await tell(f"inputs {left} {ended[-1]['job_id']}")
+            inputs = await control(f"inputs {left} {ended[-1]['job_id']}")
             found = [inputs[each] for each in ("prompt", "strength", "style", "upscale")]
             assert found == [SET[PROMPT], 0.25, SET[STYLE], True]
             for each in (*SET, RUN, "image.comfy2mqtt_home_image"):
@@ -123,7 +123,7 @@ async def test_a_bridge_that_is_killed_is_not_missed(
                 result = await hub.run("home", {"prompt": f"after {killed}"})
             assert result.state == "succeeded"
             await until(house, lambda count=count: len(ended) == count + 2)
-            await tell(f"start {killed}")
+            await control(f"start {killed}")
             entity = f"sensor.comfy2mqtt_comfyui_{killed}_default"
             await until(house, lambda entity=entity: state(house, entity) in ("ready", "busy"))
         # Each job was reported once.

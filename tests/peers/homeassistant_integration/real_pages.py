@@ -19,7 +19,7 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import parse_yaml
 from PIL import Image
 from pytest_homeassistant_custom_component.common import async_mock_service
-from real_run import _state, add_task, house, set_up, tell, until
+from real_run import _state, add_task, control, house, set_up, until
 
 __all__ = ["house"]  # a fixture
 DOCS = Path(__file__).parents[3] / "docs"
@@ -83,7 +83,7 @@ async def test_each_morning_has_a_picture(house: HomeAssistant, page: str) -> No
     done = house.states.get(DONE)
     assert done is not None
     assert done.attributes["event_type"] == "succeeded"
-    inputs = await tell(f"inputs {done.attributes['job_id']}")
+    inputs = await control(f"inputs {done.attributes['job_id']}")
     assert inputs["prompt"].startswith("rainy over the ")
     image: Any = house.data["entity_components"]["image"].get_entity("image.comfy2mqtt_demo_image")
     assert size(await until(house, lambda: image._last_image))[0] > 64

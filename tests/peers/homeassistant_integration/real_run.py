@@ -81,7 +81,7 @@ async def until(home: HomeAssistant, wanted: Callable[[], Any]) -> Any:
     return found
 
 
-async def tell(order: str) -> Any:
+async def control(order: str) -> Any:
     """Have the test that runs this one do something to the bridge; returns once it is done."""
     reader, writer = await asyncio.open_connection("127.0.0.1", CONTROL)
     writer.write(f"{order}\n".encode())
@@ -170,7 +170,7 @@ async def surprised(house: HomeAssistant) -> None:
     await house.services.async_call("button", "press", button, blocking=True)
     await until(house, lambda: len(ended) == 4)
     stop()
-    assert len({(await tell(f"inputs {each}"))["seed"] for each in ended}) == 4
+    assert len({(await control(f"inputs {each}"))["seed"] for each in ended}) == 4
 
 
 async def test_from_the_card_to_pictures_and_away_again(house: HomeAssistant) -> None:
@@ -218,7 +218,7 @@ async def test_from_the_card_to_pictures_and_away_again(house: HomeAssistant) ->
     house.bus.async_listen("painted", take)
     await house.services.async_call("script", "paint", blocking=True)
     await until(house, lambda: painted)
-    inputs = await tell(f"inputs {painted[0]}")
+    inputs = await control(f"inputs {painted[0]}")
     assert (inputs["prompt"], inputs["strength"], inputs["style"]) == ("a boat", 0.25, "ink")
     jobs: Any = await house.services.async_call(
         DOMAIN, "list", {"workflow": "home"}, blocking=True, return_response=True
@@ -230,9 +230,9 @@ async def test_from_the_card_to_pictures_and_away_again(house: HomeAssistant) ->
     # The bridge dies in the middle of a job, and comes back: the task gets its picture.
     running = asyncio.create_task(generate(house, "slow"))
     await until(house, lambda: entry.runtime_data.running)
-    await tell("kill")
+    await control("kill")
     await until(house, lambda: _state(house, task(house, "slow")) == "unavailable")
-    await tell("start")
+    await control("start")
     assert (await running)["picture"][0] == "PNG"
     await until(house, lambda: _state(house, task(house, "slow")) != "unavailable")
 

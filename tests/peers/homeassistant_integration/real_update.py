@@ -8,7 +8,7 @@ from __future__ import annotations
 from homeassistant.components.update import DOMAIN as UPDATE
 from homeassistant.components.update import UpdateEntityFeature
 from homeassistant.core import HomeAssistant, State
-from real_run import house, tell, until
+from real_run import control, house, until
 
 __all__ = ["house"]  # a fixture
 
@@ -23,7 +23,7 @@ async def test_a_release_is_offered_and_installed_by_a_click(house: HomeAssistan
         return found if is_it else None
 
     await until(house, lambda: shown("off", installed_version="0.9.0", latest_version="0.9.0"))
-    await tell("release 0.10.0")
+    await control("release 0.10.0")
     found = await until(house, lambda: shown("on", latest_version="0.10.0", in_progress=False))
     wanted = UpdateEntityFeature.INSTALL | UpdateEntityFeature.PROGRESS
     assert found.attributes["supported_features"] == wanted
@@ -34,7 +34,7 @@ async def test_a_release_is_offered_and_installed_by_a_click(house: HomeAssistan
     await until(house, lambda: shown("off", installed_version="0.10.0", in_progress=False))
 
     # One that does not start is said, and may be tried again.
-    await tell("release 0.11.0 broken")
+    await control("release 0.11.0 broken")
     await until(house, lambda: shown("on", latest_version="0.11.0"))
     await house.services.async_call(UPDATE, "install", entity, blocking=True)
     await until(house, lambda: shown("on", in_progress=True))

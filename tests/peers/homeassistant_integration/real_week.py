@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import async_capture_events
-from real_run import house, set_up, tell, until
+from real_run import control, house, set_up, until
 
 from custom_components.comfy2mqtt.const import EVENT
 
@@ -17,7 +17,7 @@ async def test_a_result_that_is_kept_no_longer_has_its_event(house: HomeAssistan
     events = async_capture_events(house, EVENT)
     missed = await hub.submit("home", {}, follow=False)
     assert await house.config_entries.async_unload(entry.entry_id)
-    await tell(f"expire {missed}")
+    await control(f"expire {missed}")
     assert await house.config_entries.async_setup(entry.entry_id)
     (found,) = await until(house, lambda: [each.data for each in events if "job_id" in each.data])
     assert (found["job_id"], found["state"]) == (missed, "cancelled")

@@ -26,7 +26,7 @@ def issues(home: HomeAssistant) -> set[str | None]:
     return {each.translation_key for each in found if each.domain == DOMAIN}
 
 
-def said_of(home: HomeAssistant, key: str) -> list[dict[str, str] | None]:
+def placeholders_of(home: HomeAssistant, key: str) -> list[dict[str, str] | None]:
     """Return what fills the texts of the repairs of a kind that are shown."""
     return [
         each.translation_placeholders

@@ -321,7 +321,7 @@ class TestPrompt:
     """Tells its text, whose choices ComfyUI's page draws."""
 
     RETURN_TYPES = ()
-    FUNCTION = "tell"
+    FUNCTION = "report"
     CATEGORY = "test"
     OUTPUT_NODE = True
 
@@ -329,12 +329,12 @@ class TestPrompt:
     def INPUT_TYPES(cls) -> InputTypes:  # noqa: N802 - ComfyUI's name
         return {"required": {"text": ("STRING", {"multiline": True, "dynamicPrompts": True})}}
 
-    def tell(self, text: str) -> dict[str, Any]:
+    def report(self, text: str) -> dict[str, Any]:
         return {"ui": {"text": [text]}}
 
 
 def _count_waits() -> None:
-    """Note how long the worker's thread is in its queue's `get`, and tell who asks."""
+    """Note how long the worker's thread is in its queue's `get`, for a route of the tests."""
     server: Any = import_module("server").PromptServer.instance
     web: Any = import_module("aiohttp.web")
     get = server.prompt_queue.get
@@ -347,13 +347,13 @@ def _count_waits() -> None:
             waits.append(time.perf_counter() - began)
         return item
 
-    async def tell(_request: object) -> Any:
-        told = waits.copy()
+    async def report(_request: object) -> Any:
+        found = waits.copy()
         waits.clear()
-        return web.json_response(told)
+        return web.json_response(found)
 
     server.prompt_queue.get = counting
-    server.routes.get("/comfy2mqtt_tests/waits")(tell)
+    server.routes.get("/comfy2mqtt_tests/waits")(report)
 
 
 _count_waits()

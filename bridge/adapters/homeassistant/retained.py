@@ -22,7 +22,7 @@ from bridge.mqtt import Incoming, Subscription
 from bridge.requests.handler import RequestHandler
 
 
-class Board:
+class RetainedMessages:
     """The retained messages, by topic."""
 
     def __init__(
