@@ -168,7 +168,10 @@ async def _latency(stand: Stand) -> list[Row]:
             plain.append([await _asked_plainly(mqtt) for _ in range(REQUESTS)])
             stand.tell(f"round {number + 1} of {stand.rounds}: {p50(ours[-1]):.2f} ms")
     what = "web adapter: a request and its answer, p50, over plain MQTT"
-    own = "web adapter: what it answers itself, p50, over a request and its answer by plain MQTT"
+    own = (
+        "web adapter: a request that it answers itself, p50, "
+        "over a request and its answer by plain MQTT"
+    )
     return [
         Row.compared(what, "ms", compare(ours, plain, p50), ROUND_TRIP),
         Row.compared(own, "ms", compare(alone, plain, p50)),

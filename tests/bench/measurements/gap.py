@@ -42,7 +42,7 @@ async def measure(stand: Stand) -> list[Row]:
             aim=AIM,
         ),
         Row(
-            what="the same, all prompts handed over beforehand by the direct client",
+            what="the same, all prompts submitted before by the direct client",
             unit="ms",
             value=found.reference,
         ),

@@ -67,7 +67,7 @@ async def measure(stand: Stand) -> list[Row]:
     return [
         *(row for count in BRIDGES for row in _rows(count, one[count], several[count])),
         Row(
-            what="2 intakes: processor time a request, of the one that has no part in it",
+            what="2 intakes: processor time a request, at the bridge that does not handle it",
             unit="ms",
             value=Spread.of([each.bridges[1] * _MS for each in idle]),
         ),

@@ -97,4 +97,4 @@ def _rows(load: Load, seen: list[Seen]) -> tuple[Row, Row]:
     )
 
 
-MEASUREMENT = Measurement("loop", "how long the bridge's event loop is held up", measure, rounds=3)
+MEASUREMENT = Measurement("loop", "how long the bridge's event loop is blocked", measure, rounds=3)

@@ -59,7 +59,7 @@ async def measure(stand: Stand) -> list[Row]:
         ),
         Row(
             what=f"{BRIDGES} bridges on jobs, beside a program on each core that only computes: "
-            f"how many that live were counted as dead in {BUSY_S:g} s",
+            f"running ones counted as dead in {BUSY_S:g} s",
             unit="",
             value=Spread.of([float(alarms)]),
             aim=Aim(0.0),

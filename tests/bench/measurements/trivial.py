@@ -93,7 +93,7 @@ def _rows(output: Output, direct: Sequence[Taken], bridged: Sequence[Taken]) -> 
         ),
         Row.compared(f"{what}: to the last byte, p95", "ms", compare(image, image_there, p95)),
         Row.compared(f"{what}: p95 over p50", "", compare(image, image_there, tail), TAIL_AIM),
-        Row.compared(f"{what}: to the word that it ended, p50", "ms", compare(end, end_there, p50)),
+        Row.compared(f"{what}: to the message of its end, p50", "ms", compare(end, end_there, p50)),
         Row.compared(
             f"{what}: processor time of ComfyUI",
             "ms",
