@@ -23,7 +23,7 @@ from bridge.jobs.journal.backup import (
     back_up,
     unpack,
 )
-from bridge.jobs.journal.repair import Condition, Unrepairable
+from bridge.jobs.journal.repair import JournalFaults, Unrepairable
 from bridge.media.files import compare_all
 from bridge.service.stores import bucket_of, files_of
 
@@ -65,7 +65,7 @@ async def _of_group(settings: Config) -> list[Finding]:
         damaged, missing = await asyncio.to_thread(compare_all, files_of(settings), sorted(names))
     except (DatabaseError, OSError) as error:
         return [Finding(good=False, what=str(error))]
-    return _bytes(Condition([], damaged, missing))
+    return _bytes(JournalFaults([], damaged, missing))
 
 
 def _findings(settings: Config) -> list[Finding]:
@@ -82,13 +82,13 @@ def _findings(settings: Config) -> list[Finding]:
     return [Finding(good=True, what=f"{journal} is sound"), *_of_folder(found, settings)]
 
 
-def _checked(settings: Config) -> Condition:
+def _checked(settings: Config) -> JournalFaults:
     """Check a journal of SQLite's and all blobs; those that are not in the folder in the bucket."""
     found = repair.check(settings.folder / JOURNAL, settings.folder / BLOBS)
     if not settings.blobs or not found.missing:
         return found
     damaged, missing = compare_all(bucket_of(settings), found.missing)
-    return Condition(found.faults, [*found.damaged, *damaged], missing)
+    return JournalFaults(found.faults, [*found.damaged, *damaged], missing)
 
 
 def _repaired(settings: Config) -> list[Finding]:
@@ -107,13 +107,13 @@ def _repaired(settings: Config) -> list[Finding]:
     return [done, *_of_folder(_checked(settings), settings)]
 
 
-def _of_folder(found: Condition, settings: Config) -> list[Finding]:
+def _of_folder(found: JournalFaults, settings: Config) -> list[Finding]:
     if found.damaged:
         repair.set_aside(settings.folder / BLOBS, found.damaged)
     return _bytes(found)
 
 
-def _bytes(found: Condition) -> list[Finding]:
+def _bytes(found: JournalFaults) -> list[Finding]:
     lists = (("are damaged", found.damaged), ("are gone", found.missing))
     findings = [
         Finding(

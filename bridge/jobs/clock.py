@@ -32,7 +32,7 @@ MOST_AWAY_S = 86_400.0
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Reading(Struct, frozen=True):
+class ClockReading(Struct, frozen=True):
     """A reading of the journal's clock, with that of the other clocks at the same moment.
 
     `boot` names the machine's last start: only within one do readings of `steady` compare.
@@ -78,7 +78,7 @@ class Clock:
         """Convert a time of the journal's clock to the present wall clock's."""
         return at + self.ahead
 
-    def resume(self, before: Reading | None, latest: float | None) -> float:
+    def resume(self, before: ClockReading | None, latest: float | None) -> float:
         """Continue from an earlier reading; returns by how much the wall clock jumped since.
 
         Returns 0 for less than `JUMP_S`. Without a reading, `latest` is the newest time in the
@@ -89,7 +89,7 @@ class Clock:
             return 0.0
         known = before is not None
         if before is None:
-            before = Reading(latest or 0.0, latest or 0.0, 0.0, "")
+            before = ClockReading(latest or 0.0, latest or 0.0, 0.0, "")
         went = wall - before.wall
         if self._boot and before.boot == self._boot and steady >= before.steady:
             away = steady - before.steady
@@ -104,9 +104,9 @@ class Clock:
         before, self._looked = self._looked, self.ahead
         return _jump(self._looked - before)
 
-    def read(self) -> Reading:
+    def read(self) -> ClockReading:
         """Return a reading, from which `resume` continues."""
-        return Reading(self.now(), self._wall(), self._steady(), self._boot)
+        return ClockReading(self.now(), self._wall(), self._steady(), self._boot)
 
 
 class JumpWatch:

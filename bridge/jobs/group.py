@@ -26,10 +26,10 @@ from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record, queries
 from bridge.jobs.journal.commands import PASSED_ON, REPORTED
-from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.membership import HeartbeatResult
 from bridge.jobs.listener import Listener
 from bridge.jobs.look_delay import look_delay_s
-from bridge.jobs.presence import LOOK_S, DeadMember, MemberState, Presence, Watch
+from bridge.jobs.presence import LOOK_S, DeadMember, FailureDetector, MemberState, Presence
 from bridge.jobs.queue import Key
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Group:
         self._missed = False
         self._valid_until = 0.0
         self._presence = Presence()
-        self._watch = Watch()
+        self._watch = FailureDetector()
         self._dead: list[DeadMember] = []
         self._intake = asyncio.Event()
         self._staying = True
@@ -90,7 +90,7 @@ class Group:
         self.on_asked: Callable[[], None] = lambda: None
         self.on_command: Callable[[], None] = lambda: None
         self.on_report: Callable[[], None] = lambda: None
-        self._on_beat: Callable[[Beat], None] = lambda _: None
+        self._on_beat: Callable[[HeartbeatResult], None] = lambda _: None
 
     # What the rest of the bridge asks.
 
@@ -176,7 +176,7 @@ class Group:
 
     # The tasks.
 
-    async def run(self, on_beat: Callable[[Beat], None]) -> None:
+    async def run(self, on_beat: Callable[[HeartbeatResult], None]) -> None:
         """Keep the lease and follow the others, until cancelled. Raises LeaseLost.
 
         `on_beat` is called with the result of each heartbeat.
@@ -207,7 +207,7 @@ class Group:
                 self._take(beat)
             await wait_set(self._beat_now, self.lease_s / BEATS)
 
-    def _take(self, beat: Beat) -> None:
+    def _take(self, beat: HeartbeatResult) -> None:
         self.others = beat.others
         if not beat.intake:
             self._intake.clear()

@@ -73,7 +73,7 @@ class Presence:
             self.until = asked + VALID_S
 
 
-class Watch:
+class FailureDetector:
     """Finds out which other members died; times are seconds by this bridge's steady clock."""
 
     def __init__(self) -> None:

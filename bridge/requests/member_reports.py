@@ -19,7 +19,7 @@ from bridge.contract.errors import BridgeError
 from bridge.contract.operator import Report, decode
 from bridge.contract.requests import transaction_of
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.journal.commands import CommandEntry, PassedCommand, PassedCommands, Standing
+from bridge.jobs.journal.commands import CommandEntry, CommandStatus, PassedCommand, PassedCommands
 from bridge.jobs.presence import LOOK_S
 from bridge.requests.context import Answer
 from bridge.requests.errors import refusal
@@ -142,12 +142,12 @@ class MemberReports:
             await self._commands.drop(entry)
         return found
 
-    async def _look(self, entry: CommandEntry, *, again: bool) -> Standing:
+    async def _look(self, entry: CommandEntry, *, again: bool) -> CommandStatus:
         try:
             return await self._commands.look(entry, again=again)
         except DatabaseError as error:
             log.warning("cannot read the other bridges' reports of a command: %s", error)
-            return Standing(frozenset(entry.members), {})
+            return CommandStatus(frozenset(entry.members), {})
 
     # All along.
 

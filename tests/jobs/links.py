@@ -19,7 +19,7 @@ from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.topics import Topics
 from bridge.jobs.database import complete
 from bridge.jobs.journal import Unpublished, publication, queries, rows, sets
-from bridge.jobs.journal.sequence import Draw, number
+from bridge.jobs.journal.sequence import NextNumber, number
 from bridge.jobs.queue import Key
 from bridge.mqtt import ConnectionLost, PubAck, Publish, PublishRefused
 from tests.support.journals import empty_journal
@@ -46,7 +46,7 @@ class Ledger:
         self._db = tables(self)
 
     def draw(self, client: str, life: str) -> int:
-        return number(self._db, Draw(client, drawer=life))
+        return number(self._db, NextNumber(client, drawer=life))
 
     def finish(self, key: Key, n: int, now: float, owner: str | None) -> bytes:
         result = b'{"n":%d}' % n
@@ -94,7 +94,7 @@ class Ledger:
         publication.pass_over(self._db, key)
 
     def renumber(self, keys: Collection[Key], life: str, *, published: bool) -> None:
-        draws = [(key, Draw(key.client, drawer=life)) for key in keys]
+        draws = [(key, NextNumber(key.client, drawer=life)) for key in keys]
         publication.renumber(self._db, draws, published=published)
 
     def ack(self, client: str, up_to: int, life: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from bridge.contract.numbering import Numbered
 from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.membership import HeartbeatResult
 from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
@@ -31,7 +31,7 @@ class Member:
 
     async def beat(
         self, lease_s: float = LONG_S, *, staying: bool = True, dead: Sequence[DeadMember] = ()
-    ) -> Beat:
+    ) -> HeartbeatResult:
         return await self.journal.beat(lease_s, staying=staying, dead=dead)
 
     async def accept(self, job_id: str = "j1") -> Job:

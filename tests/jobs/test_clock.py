@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge.contract.numbering import Numbered
-from bridge.jobs.clock import MOST_AWAY_S, Clock, JumpWatch, Reading
+from bridge.jobs.clock import MOST_AWAY_S, Clock, ClockReading, JumpWatch
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
 from tests.jobs.drafts import draft
@@ -96,7 +96,7 @@ def test_it_never_goes_back() -> None:
     machine = Machine()
     at = machine.clock().read().at
     for off_s in (-NOW, 10.0, 2 * NOW, -5.0):
-        reading = Reading(at, machine.wall, machine.steady, machine.boot)
+        reading = ClockReading(at, machine.wall, machine.steady, machine.boot)
         machine.restart(off_s)
         clock = machine.clock()
         clock.resume(reading, None)

@@ -10,7 +10,15 @@ import math
 from collections.abc import Iterator
 from typing import Any, Self, TypeVar
 
-from bridge.jobs.presence import GONE_S, LOOK_S, VALID_S, DeadMember, MemberState, Presence, Watch
+from bridge.jobs.presence import (
+    GONE_S,
+    LOOK_S,
+    VALID_S,
+    DeadMember,
+    FailureDetector,
+    MemberState,
+    Presence,
+)
 
 T = TypeVar("T")
 LIFE = "a" * 32
@@ -39,7 +47,7 @@ class World:
         # Of the heartbeat, the session that there was instead.
         self.beat: tuple[int | None, bool] | None = None
         self.look: tuple[float, MemberState | None] | None = None
-        self.watch = Watch()
+        self.watch = FailureDetector()
         self.gone: DeadMember | None = None
         # The end of its lease, here a number that each heartbeat makes another one.
         self.row: float | None = 0.0
@@ -191,12 +199,14 @@ def test_nobody_is_deleted_who_counts_itself_as_a_member() -> None:
     assert math.isinf(Presence().until)
 
 
-def look(watch: Watch, at: float, *, present: bool, expires: float = 9.0) -> list[DeadMember]:
+def look(
+    watch: FailureDetector, at: float, *, present: bool, expires: float = 9.0
+) -> list[DeadMember]:
     return watch.look(at, at, [MemberState(LIFE, expires, present)])
 
 
 def test_who_was_seen_with_its_lock_and_lost_it_is_gone_soon() -> None:
-    watch = Watch()
+    watch = FailureDetector()
     look(watch, 0.0, present=True)
     assert look(watch, LOOK_S, present=False) == []
     assert look(watch, LOOK_S + GONE_S - 0.01, present=False) == []
@@ -204,7 +214,7 @@ def test_who_was_seen_with_its_lock_and_lost_it_is_gone_soon() -> None:
 
 
 def test_who_has_its_lock_again_or_renews_its_lease_is_not_gone() -> None:
-    watch = Watch()
+    watch = FailureDetector()
     look(watch, 0.0, present=True)
     look(watch, 1.0, present=False)
     look(watch, 2.0, present=True)
@@ -215,7 +225,7 @@ def test_who_has_its_lock_again_or_renews_its_lease_is_not_gone() -> None:
 
 
 def test_who_never_had_a_lock_is_not_gone() -> None:
-    watch = Watch()
+    watch = FailureDetector()
     assert [look(watch, float(at), present=False) for at in range(9)] == [[]] * 9
 
 

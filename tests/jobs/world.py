@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from bridge.contract.messages import State
-from bridge.jobs.clock import Reading
+from bridge.jobs.clock import ClockReading
 from bridge.jobs.core import Phase
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.job import Job, Plan
@@ -80,7 +80,7 @@ class Journal:
         self.results: dict[Key, State] = {}
         self.ledger = links.Ledger()
         self.arrivals = Arrivals()
-        self.reading: Reading | None = None
+        self.reading: ClockReading | None = None
         self._seq = 0
 
     def next_seq(self) -> int:

@@ -101,7 +101,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="states-stay-when-home-assistant-is-turned-off",
-        file="bridge/adapters/homeassistant/board.py",
+        file="bridge/adapters/homeassistant/retained.py",
         old="        if self._prefix is None:\n            for",
         new="        if False:\n            for",
         guarantee="with homeassistant turned off nothing of ours stays retained for it",
@@ -109,7 +109,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="another-prefix-clears-the-states-in-use",
-        file="bridge/adapters/homeassistant/board.py",
+        file="bridge/adapters/homeassistant/retained.py",
         old="        if self._prefix is None:\n            for",
         new="        if True:\n            for",
         guarantee="another discovery prefix costs no state of the devices",

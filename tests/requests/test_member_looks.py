@@ -9,7 +9,7 @@ import pytest
 
 from bridge.contract.messages import encode, ok
 from bridge.contract.operator import ReleaseReport
-from bridge.jobs.journal.commands import CommandEntry, Standing
+from bridge.jobs.journal.commands import CommandEntry, CommandStatus
 from bridge.requests import member_reports
 from bridge.requests.context import Answer
 from bridge.requests.member_reports import MemberReports
@@ -35,12 +35,12 @@ class Commands:
     async def pass_on(self, *_: Any) -> CommandEntry:
         return CommandEntry("life.1", self._members)
 
-    async def look(self, _: CommandEntry, *, again: bool) -> Standing:
+    async def look(self, _: CommandEntry, *, again: bool) -> CommandStatus:
         self.looks.append(again)
         reports = list(self._members)[: max(0, len(self.looks) - self._silent)]
         if reports:
             self.reported()
-        return Standing(frozenset(self._members), {each: encode(ok(DONE)) for each in reports})
+        return CommandStatus(frozenset(self._members), {each: encode(ok(DONE)) for each in reports})
 
     async def drop(self, _: CommandEntry) -> None: ...
 

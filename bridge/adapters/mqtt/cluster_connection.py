@@ -19,7 +19,7 @@ from bridge.contract.topics import Topics
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
-from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.membership import HeartbeatResult
 from bridge.mqtt import Connection, ConnectionLost, Pacer, Will
 from bridge.requests.handler import RequestHandler
 
@@ -140,7 +140,7 @@ class ClusterConnection:
             needs_5=GROUP,
         )
 
-    def _beat(self, beat: Beat) -> None:
+    def _beat(self, beat: HeartbeatResult) -> None:
         """Handle the result of a heartbeat."""
         self._retained.set_members(beat.others)
         gone, self._others = self._others - beat.others, beat.others

@@ -14,7 +14,7 @@ from bridge.jobs.database import SENT, Cursor, Steps, Transaction
 from bridge.jobs.job import Draft, Job, Plan
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Acceptance, Record
-from bridge.jobs.journal.sequence import Draw, drawn
+from bridge.jobs.journal.sequence import NextNumber, drawn
 from bridge.jobs.queue import Key
 from bridge.media.files import INLINE_LIMIT
 
@@ -75,7 +75,9 @@ def insert(db: Transaction, new: Encoded, n: int) -> Callable[[], Record]:
     return record
 
 
-def insert_if_new(db: Transaction, new: Encoded, draw: Draw) -> Callable[[], Acceptance | Expired]:
+def insert_if_new(
+    db: Transaction, new: Encoded, draw: NextNumber
+) -> Callable[[], Acceptance | Expired]:
     """Write a job down, unless its id is known; everything is sent without looking at it.
 
     The function returned looks: Expired is what would have been raised, were the job written.

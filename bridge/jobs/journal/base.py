@@ -19,7 +19,7 @@ from bridge.jobs.journal.kept import Kept
 from bridge.jobs.journal.offers import Offers
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.schema import SCHEMA
-from bridge.jobs.journal.sequence import ClientNumbers, Draw
+from bridge.jobs.journal.sequence import ClientNumbers, NextNumber
 from bridge.jobs.journal.sets import Numbers, Sets
 from bridge.jobs.journal.webhooks import Webhooks
 from bridge.jobs.queue import Key
@@ -102,18 +102,18 @@ class Base:
     async def _records(self, sql: str, values: Sequence[Any]) -> list[Record]:
         return [rows.read(row) for row in await self._rows(sql, values)]
 
-    def _draw(self, client: str) -> Draw:
+    def _draw(self, client: str) -> NextNumber:
         """Draw a client's next number."""
         if self._numbers is None:
-            return Draw(client, drawer=self._life)
+            return NextNumber(client, drawer=self._life)
         return self._numbers.draw(client)
 
-    def _written(self, draw: Draw) -> None:
+    def _written(self, draw: NextNumber) -> None:
         """Note that the transaction that used a number is on disk."""
         if self._numbers is not None:
             self._numbers.written(draw)
 
-    def _drawn(self, draw: Draw, work: Stepped[int]) -> asyncio.Future[int]:
+    def _drawn(self, draw: NextNumber, work: Stepped[int]) -> asyncio.Future[int]:
         def written(done: asyncio.Future[int]) -> None:
             if succeeded(done):
                 self._written(draw)

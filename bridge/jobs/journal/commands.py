@@ -42,7 +42,7 @@ class CommandEntry(NamedTuple):
     members: dict[str, str | None]
 
 
-class Standing(NamedTuple):
+class CommandStatus(NamedTuple):
     """The bridges of a command that live, and what was reported about it, by bridge."""
 
     living: frozenset[str]
@@ -120,10 +120,10 @@ class PassedCommands:
 
         await self._database.run(work, _TOUCHED)
 
-    async def look(self, entry: CommandEntry, *, again: bool) -> Standing:
+    async def look(self, entry: CommandEntry, *, again: bool) -> CommandStatus:
         """Return who lives and who has reported; `again` notifies all if one has not."""
 
-        def work(db: Transaction) -> Standing:
+        def work(db: Transaction) -> CommandStatus:
             # Who lives is read first: a bridge may report, and then be gone.
             there = _members(db)
             living = frozenset(
@@ -140,7 +140,7 @@ class PassedCommands:
             reports = {each: bytes(row[0]) for each, row in rows.items() if row is not None}
             if again and len(reports) < len(entry.members):
                 self._notify(db, PASSED_ON)
-            return Standing(living, reports)
+            return CommandStatus(living, reports)
 
         return await self._database.run(work, touched.NOTHING)
 

@@ -21,7 +21,7 @@ import msgspec
 
 from bridge.aio import succeeded
 from bridge.contract.reading import UNREADABLE
-from bridge.jobs.clock import Reading
+from bridge.jobs.clock import ClockReading
 from bridge.jobs.database import Transaction
 from bridge.jobs.journal import publication, queries, rows, sets, touched, webhooks
 from bridge.jobs.journal.reads import Reads
@@ -39,11 +39,16 @@ log = logging.getLogger(__name__)
 NOTE_SHARED_S = 0.05
 
 _encode = msgspec.json.Encoder().encode
-_decode_reading = msgspec.json.Decoder(Reading).decode
+_decode_reading = msgspec.json.Decoder(ClockReading).decode
 
 
 class Journal(Writes, Reads, Shared, Sweep):
-    """All jobs, on disk. For one bridge alone every job is its own."""
+    """All jobs, on disk. For one bridge alone every job is its own.
+
+    Its methods are in four more files, by purpose, because one file of all would be too long to
+    read; they share the database and the client's numbers. Rows that only one caller uses have
+    classes of their own: `sets`, `webhooks`, `kept` and `offers`.
+    """
 
     async def open(self) -> None:
         """Open or create it. Raises DatabaseError."""
@@ -255,7 +260,7 @@ def _noted(db: Transaction, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
-def _noted_time(db: Transaction) -> tuple[Reading | None, float | None]:
+def _noted_time(db: Transaction) -> tuple[ClockReading | None, float | None]:
     """Return the clock's last reading; without one the newest time that the journal has."""
     reading = _noted_reading(db)
     if reading is not None:
@@ -264,7 +269,7 @@ def _noted_time(db: Transaction) -> tuple[Reading | None, float | None]:
     return None, latest
 
 
-def _noted_reading(db: Transaction) -> Reading | None:
+def _noted_reading(db: Transaction) -> ClockReading | None:
     """Return the clock's last reading; None in an older journal, or where it is damaged."""
     noted = _noted(db, "clock")
     try:

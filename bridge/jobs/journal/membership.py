@@ -26,7 +26,7 @@ from bridge.jobs import state
 from bridge.jobs.database import SURE, Steps, Transaction
 from bridge.jobs.journal import queries, rows
 from bridge.jobs.journal.rows import Record
-from bridge.jobs.journal.sequence import Draw, number
+from bridge.jobs.journal.sequence import NextNumber, number
 from bridge.jobs.presence import DeadMember
 from bridge.jobs.state import Transition
 
@@ -45,7 +45,7 @@ class HeartbeatTimes(Struct, frozen=True):
     steady: float
 
 
-class Beat(Struct, frozen=True):
+class HeartbeatResult(Struct, frozen=True):
     """A heartbeat's findings.
 
     `others` are the names of the other members that live, `requeued` the jobs that a dead member
@@ -127,7 +127,7 @@ def settle(
     dead: Sequence[DeadMember] = (),
     last: HeartbeatTimes | None = None,
     steady: float = 0.0,
-) -> Beat:
+) -> HeartbeatResult:
     """Correct leases; take the intake if nobody has it; delete dead members if we have it.
 
     One that is not `staying` has handed the intake over. `dead` are members that died as far as was
@@ -143,7 +143,7 @@ def settle(
         db.execute(queries.DELETE_EXPIRED_MEMBERS, (lease_s, life))
         requeued = _requeue_orphans(db, life)
     others = db.execute(queries.OTHER_MEMBERS, (life,))
-    return Beat(intake, frozenset(name for (name,) in others), requeued, at)
+    return HeartbeatResult(intake, frozenset(name for (name,) in others), requeued, at)
 
 
 def _correct_leases(
@@ -209,7 +209,7 @@ def _requeue_orphans(db: Transaction, life: str) -> list[Record]:
         if job.state in state.before(Transition.REQUEUE):
             job.state = state.after(job.state, Transition.REQUEUE)
         job.prompt_id, job.instance = str(uuid.uuid4()), None
-        n = number(db, Draw(job.key.client, drawer=life))
+        n = number(db, NextNumber(job.key.client, drawer=life))
         db.execute(queries.REQUEUE_ORPHAN, (job.state, job.prompt_id, n, *job.key))
         requeued.append(replace(record, n=n, owner=None))
     return requeued

@@ -22,7 +22,7 @@ from collections.abc import Iterable
 
 from bridge.jobs.database import SURE, Statements, Steps
 from bridge.jobs.journal import queries
-from bridge.jobs.journal.sequence import Draw, number
+from bridge.jobs.journal.sequence import NextNumber, number
 from bridge.jobs.queue import Key
 
 
@@ -47,7 +47,7 @@ def passed_over(db: Statements, client: str, up_to: int, limit: int) -> list[Key
     return [Key(*row) for row in db.execute(queries.ALL_NOT_TAKEN, (client, up_to, limit))]
 
 
-def renumber(db: Statements, draws: Iterable[tuple[Key, Draw]], *, published: bool) -> None:
+def renumber(db: Statements, draws: Iterable[tuple[Key, NextNumber]], *, published: bool) -> None:
     """Number results again, one number each; one that was acked meanwhile keeps its own."""
     for key, draw in draws:
         db.execute(queries.RENUMBER, (number(db, draw), 1 if published else 2, *key))

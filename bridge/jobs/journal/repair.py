@@ -41,7 +41,7 @@ class Unrepairable(Exception):
     """The journal cannot be repaired, or not now; the text is one line and says what to do."""
 
 
-class Condition(Struct, frozen=True):
+class JournalFaults(Struct, frozen=True):
     """Faults of the journal, and the hashes of stored bytes that are damaged or missing."""
 
     faults: list[str]
@@ -54,14 +54,14 @@ class Condition(Struct, frozen=True):
         return not (self.faults or self.damaged or self.missing)
 
 
-class Saved(Struct, frozen=True):
+class RepairReport(Struct, frozen=True):
     """A repair: rows that are in the new journal, by table, and where the damaged one is."""
 
     rows: dict[str, int]
     aside: Path
 
 
-def check(journal: Path, blobs: Path) -> Condition:
+def check(journal: Path, blobs: Path) -> JournalFaults:
     """Compare a journal with itself, and all stored bytes with their SHA-256.
 
     It may be in use. Raises Unrepairable for one that a newer version wrote.
@@ -81,7 +81,7 @@ def check(journal: Path, blobs: Path) -> Condition:
             damaged += [name for name, data in rows if hashlib.sha256(data).hexdigest() != name]
             files = [sha256 for (sha256,) in source.execute(queries.FILES)]
     except sqlite3.DatabaseError as error:
-        return Condition([*faults, str(error)], damaged, missing)
+        return JournalFaults([*faults, str(error)], damaged, missing)
     for sha256 in files:
         try:
             with (blobs / sha256).open("rb") as file:
@@ -89,10 +89,10 @@ def check(journal: Path, blobs: Path) -> Condition:
                     damaged.append(sha256)
         except OSError:
             missing.append(sha256)
-    return Condition(faults, damaged, missing)
+    return JournalFaults(faults, damaged, missing)
 
 
-def repair(journal: Path) -> Saved:
+def repair(journal: Path) -> RepairReport:
     """Save what can be read into a new journal, in place of the damaged one.
 
     Raises Unrepairable, and DatabaseError where another process uses it.
@@ -118,7 +118,7 @@ def repair(journal: Path) -> Saved:
         os.link(journal, aside)
         new.replace(journal)
         sync_folder(journal.parent)
-    return Saved(rows, aside)
+    return RepairReport(rows, aside)
 
 
 def set_aside(blobs: Path, damaged: list[str]) -> None:

@@ -33,7 +33,7 @@ RESTORED_ABOVE = 1_000_000
 _FLOOR = ""
 
 
-class Draw(Struct, frozen=True):
+class NextNumber(Struct, frozen=True):
     """A client's next number, for the transaction that is handed over next.
 
     `n` is None where the transaction itself counts, for the bridge `drawer`. `reserve` is the
@@ -62,16 +62,16 @@ class ClientNumbers:
         self._floor = rows.pop(_FLOOR, 0)
         self._blocks = {name: _Block(max(up_to, self._floor) + 1) for name, up_to in rows.items()}
 
-    def draw(self, client: str) -> Draw:
+    def draw(self, client: str) -> NextNumber:
         """Draw a client's next number."""
         block = self._blocks.get(client)
         if block is None:
             block = self._blocks[client] = _Block(self._floor + 1)
         n = block.next
         block.next += 1
-        return Draw(client, n, None if n <= block.reserved else n + NUMBER_BLOCK)
+        return NextNumber(client, n, None if n <= block.reserved else n + NUMBER_BLOCK)
 
-    def written(self, draw: Draw) -> None:
+    def written(self, draw: NextNumber) -> None:
         """Note that a draw's transaction is on disk, and its reservation with it."""
         block = self._blocks.get(draw.client)
         if block is not None and draw.reserve is not None:
@@ -89,12 +89,12 @@ class ClientNumbers:
                 del self._blocks[client]
 
 
-def number(db: Statements, draw: Draw) -> int:
+def number(db: Statements, draw: NextNumber) -> int:
     """Return the number that was drawn, or draw it now; called once, in its transaction."""
     return drawn(db, draw)()
 
 
-def drawn(db: Statements, draw: Draw) -> Callable[[], int]:
+def drawn(db: Statements, draw: NextNumber) -> Callable[[], int]:
     """Draw the number now if it was not drawn before; the function returned returns it.
 
     It waits for it the first time that it is called.

@@ -22,7 +22,7 @@ from bridge.jobs.database import Database, Statements, Steps, Transaction, Work
 from bridge.jobs.job import Draft, Envelope, KeptOutput
 from bridge.jobs.journal import acceptance, queries, touched, webhooks
 from bridge.jobs.journal.rows import Record, read_envelope
-from bridge.jobs.journal.sequence import Draw, number
+from bridge.jobs.journal.sequence import NextNumber, number
 from bridge.jobs.queue import Key
 
 T = TypeVar("T")
@@ -89,8 +89,8 @@ class Numbers(Struct, frozen=True):
     `owner` names this bridge among several, and is empty for one alone.
     """
 
-    draw: Callable[[str], Draw]
-    written: Callable[[Draw], None]
+    draw: Callable[[str], NextNumber]
+    written: Callable[[NextNumber], None]
     notify: Callable[[Transaction, Key], None]
     owner: Callable[[], str]
 
@@ -340,7 +340,7 @@ class Sets:
     def _read(self, work: Work[T]) -> asyncio.Future[T]:
         return self._database.run(work, touched.NOTHING)
 
-    def _written(self, draws: Iterable[Draw]) -> None:
+    def _written(self, draws: Iterable[NextNumber]) -> None:
         for draw in draws:
             self._numbers.written(draw)
 

@@ -12,7 +12,7 @@ from bridge.jobs.database import SURE, Steps, Transaction
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import acceptance, membership, queries, rows, touched
 from bridge.jobs.journal.base import ASK_NODES, CHANNEL, Base, Notice, any_of
-from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.membership import HeartbeatResult
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.presence import DeadMember
 from bridge.jobs.queue import Key
@@ -46,7 +46,9 @@ class Shared(Base):
         self._life = life
         self._database.guard(membership.guard(life))
 
-    async def beat(self, lease_s: float, *, staying: bool, dead: Sequence[DeadMember] = ()) -> Beat:
+    async def beat(
+        self, lease_s: float, *, staying: bool, dead: Sequence[DeadMember] = ()
+    ) -> HeartbeatResult:
         """Renew the lease, and see how the group is; one not `staying` takes no requests.
 
         `dead` are others that died, as far as was seen.
@@ -55,13 +57,13 @@ class Shared(Base):
         seen = await self._database.run_stepped(
             lambda db: membership.renew(db, life, lease_s), touched.member(life)
         )
-        beat = Beat(staying and seen.intake, seen.others, at=seen.at)
+        beat = HeartbeatResult(staying and seen.intake, seen.others, at=seen.at)
         if dead or not membership.is_settled(
             seen, lease_s, staying=staying, last=last, steady=steady
         ):
             steady = time.monotonic()
 
-            def work(db: Transaction) -> Beat:
+            def work(db: Transaction) -> HeartbeatResult:
                 beat = membership.settle(
                     db, life, lease_s, staying=staying, dead=dead, last=last, steady=steady
                 )

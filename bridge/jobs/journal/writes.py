@@ -18,7 +18,7 @@ from bridge.jobs.job import Draft, Job, KeptOutput, Plan
 from bridge.jobs.journal import acceptance, queries, touched
 from bridge.jobs.journal.base import Base, Notice
 from bridge.jobs.journal.rows import Acceptance
-from bridge.jobs.journal.sequence import Draw, drawn, number
+from bridge.jobs.journal.sequence import NextNumber, drawn, number
 from bridge.jobs.journal.webhooks import NewHooks
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Transition
@@ -120,7 +120,7 @@ class Writes(Base):
         asyncio.get_running_loop().call_later(MARK_AFTER_S, mark)
         return self._database.in_turn(draw.n)
 
-    def _mark_started(self, job: Job, draw: Draw) -> asyncio.Future[int]:
+    def _mark_started(self, job: Job, draw: NextNumber) -> asyncio.Future[int]:
         values = (_RUNNING, job.attempt, job.instance, job.prompt_id)
 
         def work(db: Transaction) -> Steps[int]:
@@ -257,7 +257,7 @@ class Writes(Base):
             noted.add_done_callback(succeeded)
 
 
-def _number(db: Transaction, draw: Draw) -> Steps[int]:
+def _number(db: Transaction, draw: NextNumber) -> Steps[int]:
     n = drawn(db, draw)
     yield SURE
     return n()

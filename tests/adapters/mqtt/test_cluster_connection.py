@@ -15,7 +15,7 @@ from bridge.contract.topics import Topics
 from bridge.jobs.clock import Clock
 from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import Envelope
-from bridge.jobs.journal.membership import Beat
+from bridge.jobs.journal.membership import HeartbeatResult
 from bridge.jobs.queue import Key
 from bridge.mqtt import Address, Incoming, Subscription
 from bridge.retry import Backoff
@@ -72,10 +72,10 @@ class Group:
     started = False
 
     def __init__(self) -> None:
-        self.beat: Callable[[Beat], None] = lambda _: None
+        self.beat: Callable[[HeartbeatResult], None] = lambda _: None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self, on_beat: Callable[[Beat], None]) -> None:
+    async def run(self, on_beat: Callable[[HeartbeatResult], None]) -> None:
         self.beat, self.started = on_beat, True
         await self.failed
 
@@ -138,8 +138,8 @@ class Setup:
         self.made._reconnect._backoff = Backoff(draw=lambda *_: 0.0)
 
 
-def beat(*others: str, intake: bool = True) -> Beat:
-    return Beat(others=frozenset(others), intake=intake, requeued=[])
+def beat(*others: str, intake: bool = True) -> HeartbeatResult:
+    return HeartbeatResult(others=frozenset(others), intake=intake, requeued=[])
 
 
 async def test_it_says_online_publishes_what_is_retained_and_repeats_results() -> None:
