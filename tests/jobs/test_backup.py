@@ -113,7 +113,7 @@ async def test_a_backup_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(BackupError, match="there is no journal"):
         back_up(tmp_path / "nothing", tmp_path / "backup.tar")
     (tmp_path / "there.tar").touch()
-    with pytest.raises(BackupError, match="there already"):
+    with pytest.raises(BackupError, match="exists already"):
         back_up(tmp_path / "data", tmp_path / "there.tar")
 
 
