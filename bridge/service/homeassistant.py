@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 
 from bridge import __version__
 from bridge.adapters.homeassistant.adapter import HomeAssistant
-from bridge.adapters.homeassistant.board import DiscoveryWithdrawal
 from bridge.adapters.homeassistant.discovery import AnnouncedBridge
 from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.job_updates import JobUpdatePublisher
+from bridge.adapters.homeassistant.retained import DiscoveryWithdrawal
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import retained_images

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from bridge.adapters.homeassistant.board import DiscoveryWithdrawal
 
 from bridge.adapters.homeassistant import discovery
+from bridge.adapters.homeassistant.retained import DiscoveryWithdrawal
 from bridge.contract.messages import encode
 from bridge.contract.topics import Topics
 from bridge.jobs.journal import Journal
