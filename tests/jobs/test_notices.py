@@ -49,7 +49,7 @@ async def test_notices_one_after_another_cost_no_watch_each(
     await heard.aclose()  # type: ignore[attr-defined]
 
 
-async def test_those_that_come_with_an_answer_are_heard_in_their_order(address: str) -> None:
+async def test_those_that_come_with_an_answer_are_received_in_their_order(address: str) -> None:
     asked = asyncio.Event()
 
     async def look(ask: Ask) -> None:
