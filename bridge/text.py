@@ -133,8 +133,11 @@ def without_password(url: str) -> str:
     What is in the place of the port is hidden unless it is a number: it may be a password.
     """
     scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
-    _, at, rest = rest.rpartition("@")
-    where = re.split(r"[?#]", rest, maxsplit=1)[0]
+    account, at, after = rest.rpartition("@")
+    if ":" not in account and "@" not in re.split(r"[/?#]", rest, maxsplit=1)[0]:
+        at = ""  # one of a path or query, as nothing before it can be a password
+    # What follows an account, though, may still be the rest of a query.
+    where = re.split(r"[?#&]" if at else r"[?#]", after if at else rest, maxsplit=1)[0]
     address, slash, path = where.partition("/")
     host = _HOST.match(address)
     port = address[0 if host is None else host.end() :]

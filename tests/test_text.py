@@ -48,6 +48,10 @@ def test_the_last_part_of_a_path_leads_out_of_no_folder(path: str, name: str | N
         ("404, url='http://a.b:1/x?sig=S&t='", "404, url='http://a.b:1/x'"),
         ("(https://u:S@a.b/x#S) - why", "(https://***@a.b/x) - why"),
         ("S3://a/x?'S'S and wss://a/?S", "S3://a/x and wss://a/"),
+        ("https://a.b/x?as=me@c.d/e&sig=S", "https://a.b/x"),
+        ("https://a.b:1/x?as=me@c.d/e&sig=S", "https://***@c.d/e"),
+        ("https://a.b/@c/x?sig=S", "https://a.b/@c/x"),
+        ("mqtt://me:12/S@a.b", "mqtt://***@a.b"),
         ("x" * 999, "x" * 297 + "..."),
     ],
 )
