@@ -44,13 +44,18 @@ class Auth:
             peer=request.remote or "",
             scheme="https" if self._settings.tls is not None else "http",
             host=headers.get("Host", ""),
-            forwarded=[headers.get(f"X-Forwarded-{name}") for name in ("For", "Proto", "Host")],
+            # Some proxies add a line of their own below the client's: together they are one list.
+            forwarded=[
+                ",".join(headers.getall(f"X-Forwarded-{name}", []))
+                for name in ("For", "Proto", "Host")
+            ],
             trusted=self._settings.proxies,
         )
 
     def refuse_origin(self, request: web.BaseRequest, client: ClientAddress) -> web.Response | None:
-        """Return the response to a page that may not open a socket."""
-        if origin_allowed(request.headers.get("Origin"), client, self._settings.origins):
+        """Return the response to a page that may not open a socket: each origin named must be."""
+        given = request.headers.getall("Origin", [])
+        if all(origin_allowed(each, client, self._settings.origins) for each in given):
             return None
         return responses.text(HTTPStatus.FORBIDDEN, "this page may not: see websocket_origins")
 

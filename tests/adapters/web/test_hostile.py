@@ -45,6 +45,8 @@ async def test_a_page_from_elsewhere_cannot_open_the_socket(
     async with serve_alone(origins=("https://home.example",)) as server:
         assert await refused(server, origin="https://evil.example") == 403
         assert await refused(server, origin="null") == 403
+        also = {"Origin": "https://evil.example"}
+        assert await refused(server, origin=server.http, additional_headers=also) == 403
         for origin in ("https://home.example", server.http, None):
             async with server.visitor(origin=origin) as alice:
                 assert (await alice.ask("ping"))["status"] == "ok"

@@ -7,6 +7,8 @@ import ssl
 from pathlib import Path
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from bridge.adapters.web import adapter, limits
 from bridge.adapters.web.adapter import WebAdapter
@@ -64,11 +66,15 @@ async def test_behind_a_trusted_proxy_each_address_answers_for_itself(
     monkeypatch.setattr(limits, "FIRST_WAIT_S", limits.LONGEST_WAIT_S)
     proxies = settings_of(Config(trusted_proxies=("127.0.0.0/8",))).proxies
     async with serve_alone(proxies=proxies) as server:
-        guesser = {"X-Forwarded-For": "192.0.2.1"}
-        for _ in range(5):
-            async with Visitor(server.socket, additional_headers=guesser) as stranger:
+        for each in range(5):
+            # A proxy adds a line below what the client has sent.
+            lines = [("X-Forwarded-For", f"198.51.100.{each}"), ("X-Forwarded-For", "192.0.2.1")]
+            async with Visitor(server.socket, additional_headers=lines) as stranger:
                 await stranger.say({"type": "register", "key": "wrong"})
                 assert await stranger.closed() == 4401
+        guesser = {"X-Forwarded-For": "192.0.2.1"}
+        with pytest.raises(InvalidStatus, match="429"):
+            await connect(server.socket, proxy=None, additional_headers=guesser)
         async with server.visitor(
             additional_headers={
                 "X-Forwarded-For": "192.0.2.2",
