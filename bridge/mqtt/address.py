@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 from typing import Final, Self
@@ -10,6 +11,8 @@ from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 import msgspec
 
 from bridge.mqtt.errors import BadAddress
+
+_log = logging.getLogger(__name__)
 
 _PORTS: Final = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 # The names that other programs give to the same.
@@ -127,9 +130,16 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     def password_now(self) -> str | None:
         """Return the password, of its file as it is now. Reads that: call it in a thread.
 
-        Raises BadAddress.
+        It is `password` where there is no file, where that is gone or empty, as while it is
+        written, and where it cannot be read twice, as a pipe.
         """
-        return self.password if self.password_file is None else _first_line(self.password_file)
+        file, found = self.password_file, ""
+        try:
+            if file is not None and (file.is_file() or not file.exists()):
+                found = _first_line(file)
+        except (BadAddress, OSError) as error:
+            _log.warning("%s; the password that was in it is used", error)
+        return found or self.password
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the TLS context, None without TLS. Reads files: call it in a thread.

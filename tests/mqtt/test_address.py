@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -155,6 +156,21 @@ def test_the_password_may_be_a_files_first_line(tmp_path: Path) -> None:
     assert (found.password, found.password_now()) == ("hunter2 ", "hunter2 ")
     file.write_text("another")
     assert found.password_now() == "another"
+
+
+def test_a_file_that_gives_no_password_any_more_does_not_take_it_away(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2")
+    found = Address.parse("mqtt://alice@host", password_file=file)
+    file.write_text("")
+    assert found.password_now() == "hunter2"
+    file.unlink()
+    assert found.password_now() == "hunter2"
+    assert "cannot be read" in caplog.text
+    os.mkfifo(file)  # to read it would wait for a writer
+    assert found.password_now() == "hunter2"
 
 
 @pytest.mark.parametrize(
