@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
@@ -183,6 +184,16 @@ class Commands(click.Group):
 
     command_class = GroupedCommand
     sections: Mapping[str, Mapping[str, str]] = {}
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run the program. What it writes to a stream that is closed (`>&-`) goes nowhere."""
+        for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+            if getattr(sys, name) is None:
+                stream = open(os.devnull, mode)  # noqa: PTH123, SIM115 - it stays open
+                # Its number is the closed one's: no file or socket gets that, and children have it.
+                os.set_inheritable(stream.fileno(), True)  # noqa: FBT003 - it takes no name
+                setattr(sys, name, stream)
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click passes it
         """Return the names of all commands, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
@@ -85,6 +86,15 @@ def test_questions_that_nobody_answers_end_a_command_with_a_sentence(tmp_path: P
     found = CliRunner().invoke(main, words, input="")
     assert found.exit_code == 1
     assert "standard input ended before all questions were answered" in found.output
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_streams_fail_no_command(closed: str, tmp_path: Path) -> None:
+    words = (sys.executable, "-m", "bridge", "keys", "list")
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh", *words]
+    environment = {**os.environ, "COMFY2MQTT_DATA": str(tmp_path)}
+    ran = subprocess.run(shell, capture_output=True, check=False, env=environment)
+    assert (ran.returncode, ran.stderr) == (0, b"")
 
 
 def test_a_mistyped_command_is_looked_for_among_all_though_none_is_loaded() -> None:
