@@ -31,6 +31,7 @@ from bridge.jobs.listener import Listener
 from bridge.jobs.look_delay import look_delay_s
 from bridge.jobs.presence import LOOK_S, DeadMember, FailureDetector, MemberState, Presence
 from bridge.jobs.queue import Key
+from bridge.jobs.refused_intake import RefusedIntake
 
 if TYPE_CHECKING:
     from bridge.jobs.database.notices import Ask
@@ -66,6 +67,7 @@ class Group:
         self.others: frozenset[str] = frozenset()
         self._address = address
         self.lease_s = lease_s
+        self.refused = RefusedIntake(lease_s)
         self._journal = journal
         self._dispatcher = dispatcher
         self._listener = listener
@@ -159,15 +161,6 @@ class Group:
             log.warning("%s", error)
             return False
 
-    async def release_intake(self) -> None:
-        """Let another member take the requests; this one may again after two leases.
-
-        Raises DatabaseError, LeaseLost.
-        """
-        self._declines_until = time.monotonic() + DECLINED_LEASES * self.lease_s
-        self._intake.clear()
-        await self._journal.hand_over()
-
     async def leave(self) -> None:
         """Stop being a member: others may use our name, and take the jobs that we did not end."""
         if self._joining:
@@ -191,9 +184,12 @@ class Group:
         while True:
             self._beat_now.clear()
             began, session = time.monotonic(), self._presence.session
+            releases = self._releases(began)
             staying = self._staying and began >= self._declines_until
             dead, self._dead = self._dead if staying else [], []
             try:
+                if releases:
+                    await self._journal.hand_over()
                 beat = await self._journal.beat(self.lease_s, staying=staying, dead=dead)
             except DatabaseError as error:
                 log.warning("cannot renew the lease: %s", error)
@@ -206,6 +202,15 @@ class Group:
                 self._missed = self._missed and not self.was_silent
                 self._take(beat)
             await wait_set(self._beat_now, self.lease_s / BEATS)
+
+    def _releases(self, now: float) -> bool:
+        """True if others are to take the requests, as the broker does not send them here."""
+        if not self.refused.gives_up(now, has_intake=self.has_intake, others=bool(self.others)):
+            return False
+        log.warning("another bridge is to take the requests: this one cannot connect for them")
+        self._declines_until = now + DECLINED_LEASES * self.lease_s
+        self._intake.clear()
+        return True
 
     def _take(self, beat: HeartbeatResult) -> None:
         self.others = beat.others

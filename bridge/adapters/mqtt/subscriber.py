@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct
@@ -28,7 +27,6 @@ from bridge.adapters.mqtt.incoming import (
 from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
-from bridge.adapters.mqtt.refused_intake import RefusedIntake
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
 from bridge.contract.topics import Topics
 from bridge.jobs.group import Group
@@ -110,7 +108,6 @@ class Subscriber:
         self._hashing: dict[str | None, asyncio.Task[None]] = {}
         self._pacer = Pacer(settings.max_publishes_per_s)
         self._refused_filters = RefusedFilters(topics, publisher)
-        self._refused = RefusedIntake(0.0 if group is None else group.lease_s)
         # A standby connects here when it takes over, which may be days after its start: what was
         # wrong then, its own connection has found.
         self._reconnect = Reconnect(self._use, self._lost, was_up=group is not None)
@@ -138,9 +135,7 @@ class Subscriber:
 
     async def _use(self) -> None:
         if self._group is not None:
-            await self._release_if_refused(self._group)
             await self._group.granted()
-            self._refused.tries(time.monotonic())
         async with self._connection() as connection:
             self._reconnect.connected()
             # Whoever takes the requests by now would be cut off by us: they come back, we do not.
@@ -149,18 +144,13 @@ class Subscriber:
                     await self._begin(connection)
                     await self._take_messages(connection)
 
-    async def _release_if_refused(self, group: Group) -> None:
-        """Let another bridge take the requests if the broker has not taken this one for long."""
-        now, others = time.monotonic(), bool(group.others)
-        if self._refused.gives_up(now, has_intake=group.has_intake, others=others):
-            log.warning("another bridge is to take the requests: this one cannot connect for them")
-            await group.release_intake()
-
     def _lost(self, loss: ConnectionLost | None) -> None:
         self._lost_at = self._journal.clock.now()
         self._retained.lost()
         if self._group is None:
             self._publisher.detach(loss)
+        else:
+            self._group.refused.receives = False
 
     def _connection(self) -> Connection:
         # In a group another bridge connects under this name before the delay is over, and the will
@@ -206,6 +196,8 @@ class Subscriber:
                 *(each for extension in self._extensions for each in extension.subscriptions),
             ],
         )
+        if self._group is not None:
+            self._group.refused.receives = True
         self._retained.publish_all()
         for extension in self._extensions:
             await extension.connected(connection)
@@ -218,7 +210,6 @@ class Subscriber:
                 self._publisher.orphaned_result(*each)
         if not self._draining:
             self._retained.online()
-        self._refused.accepted()
         log.info("connected to %s", self._settings.address)
 
     async def _take_messages(self, connection: Connection) -> None:
