@@ -41,6 +41,7 @@ ROUNDS, TURNS, JOBS, WARM_UP = 2, 10, 5, 5
 # What a start leaves to be done, such as reading what the others' ComfyUIs have.
 SETTLES_S = 2.0
 _TIMEOUT_S = 180.0
+_TURNS = "Of each kind in a round; two or more, for the quartiles."
 _COUNTED = ("-c", "shared_preload_libraries=pg_stat_statements", "-c", "max_connections=100")
 
 # Uses the processor about as much as one of three bridges, in as short turns, and 2 MB of memory.
@@ -254,7 +255,7 @@ def _comfyui(folder: Path) -> Iterator[Server]:
 
 @click.command()
 @click.option("--rounds", default=ROUNDS, show_default=True)
-@click.option("--turns", default=TURNS, show_default=True, help="Of each kind in a round.")
+@click.option("--turns", default=TURNS, type=click.IntRange(2), show_default=True, help=_TURNS)
 def main(rounds: int, turns: int) -> None:
     """Print a Markdown table: medians and quartiles of the ratios, means of the rest."""
     click.echo(f"load {os.getloadavg()[0]:.1f} at the start")
