@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import Iterator
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -14,6 +17,9 @@ from tests.support.postgresql import PostgreSQL
 
 pytestmark = pytest.mark.postgresql
 MANY = 50
+END_SESSIONS = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name = 'comfy2mqtt notices' AND datname = current_database()"""
 
 
 @pytest.fixture
@@ -82,3 +88,43 @@ async def test_a_flood_does_not_keep_from_looking(address: str) -> None:
                 sender.execute("SELECT pg_notify('x', each::text) FROM generate_series(1, 3) each")
                 await anext(heard)
     await heard.aclose()  # type: ignore[attr-defined]
+
+
+async def test_what_is_opened_under_the_number_of_a_lost_socket_stays_watched(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    remove = loop.remove_reader
+    lost: list[int] = []
+    ours, other = socket.socketpair()
+
+    def removed(number: int) -> bool:
+        was_there = remove(number)
+        if not lost and not _is_open(number):
+            # libpq has closed it: any socket that is opened now may get its number.
+            lost.append(os.dup2(ours.fileno(), number))
+            loop.add_reader(number, heard.set)
+        return was_there
+
+    monkeypatch.setattr(loop, "remove_reader", removed)
+    with closing(ours), closing(other):
+        async with asyncio.timeout(PATIENCE_S):
+            session = notices(address, "x", began=_nothing, look=_nothing, every_s=PATIENCE_S)
+            assert await anext(session) is None
+            with psycopg.connect(address, autocommit=True) as sender:
+                sender.execute(END_SESSIONS)
+            assert await anext(session) is None
+            assert lost
+            other.send(b"x")
+            await heard.wait()
+        await session.aclose()  # type: ignore[attr-defined]
+        remove(lost[0])
+        os.close(lost[0])
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True

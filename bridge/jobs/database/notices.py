@@ -90,19 +90,24 @@ class _Session:
         self._texts: deque[str] = deque()
         self._lost: psycopg.Error | None = None
         self._readable = asyncio.Event()
+        self._is_watched = False
         # Those that come with the answer to a statement.
         connection.add_notify_handler(lambda notice: self._take(notice.payload))
-        self._watch()
 
     def close(self) -> None:
-        """Watch the socket no longer: the connection is about to be closed."""
-        asyncio.get_running_loop().remove_reader(self._socket)
+        """Watch the socket no longer, once: what is opened after it was closed has its number."""
+        if self._is_watched:
+            self._is_watched = False
+            asyncio.get_running_loop().remove_reader(self._socket)
 
     async def ask(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
-        """Run a statement by itself. Raises psycopg.Error."""
+        """Run a statement by itself; the socket is watched from then on. Raises psycopg.Error."""
+        self.close()  # psycopg watches it meanwhile, and closes it where the connection is lost
         cursor = await self._connection.execute(sql.replace("?", "%s").encode(), parameters)
         found = await cursor.fetchall()
-        self._watch()  # psycopg did so meanwhile
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+        self._is_watched = True
+        self._read()  # what psycopg has received behind the answer, and left where it was
         return found
 
     async def received(self, for_s: float) -> AsyncIterator[str]:
@@ -115,9 +120,6 @@ class _Session:
                 yield self._texts.popleft()
             if self._lost is not None:
                 raise self._lost
-
-    def _watch(self) -> None:
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
 
     def _read(self) -> None:
         sent = self._connection.pgconn
