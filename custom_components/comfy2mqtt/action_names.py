@@ -44,8 +44,10 @@ class ActionNames:
             there = {each.entry_id for each in entries}
             self._names = {entry: names for entry, names in kept.items() if entry in there}
             return
-        # Earlier versions kept none.
-        for entry in sorted(entries, key=lambda each: each.created_at):
+        # Earlier versions kept none, and gave none to a bridge that is disabled.
+        for entry in sorted(
+            entries, key=lambda each: (each.disabled_by is not None, each.created_at)
+        ):
             for workflow in known_workflows(self._hass, entry):
                 self.of(entry.entry_id, workflow)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import DOMAIN, entry_with, set_up
 from fake_bridge import DEMO, FakeBridge
-from homeassistant.config_entries import SOURCE_IGNORE
+from homeassistant.config_entries import SOURCE_IGNORE, ConfigEntryDisabler
 from homeassistant.core import HomeAssistant
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 from seen import settled
@@ -102,6 +102,18 @@ async def test_where_no_names_were_kept_the_bridge_that_was_set_up_first_has_the
     await first.load(home)
     assert actions(home) == before
     assert await ran(home, "run_demo", first.bridge, second.bridge) == [(FIRST, "demo")]
+
+
+async def test_where_no_names_were_kept_a_disabled_bridge_takes_none_of_another(
+    home: HomeAssistant, two: tuple[Place, Place], hass_storage: dict[str, Any]
+) -> None:
+    first, second = two
+    await home.config_entries.async_set_disabled_by(first.entry.entry_id, ConfigEntryDisabler.USER)
+    await end(home, second.entry)
+    del hass_storage[KEPT]
+    # An earlier version called it so.
+    await second.load(home)
+    assert await ran(home, "run_demo", second.bridge) == [(SECOND, "demo")]
 
 
 async def test_a_workflow_that_comes_back_has_the_name_that_it_had(
