@@ -405,7 +405,10 @@ class _Build:
 
     def add(self, name: str, source: WorkflowSource) -> None:
         before = self._before
-        same = before.catalogue is self._catalogue and before.sources.get(name) is source
+        was = before.sources.get(name)
+        # It was read again if its time is that of just now or, by another clock, of the future.
+        is_equal = was is not None and (was.file, was.version) == (source.file, source.version)
+        same = is_equal and before.catalogue is self._catalogue
         known = before.workflows.get(name)
         if same and known is not None and known.version == source.version:
             self.workflows[name] = known

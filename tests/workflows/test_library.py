@@ -187,10 +187,11 @@ async def test_two_files_of_one_name_are_not_both_taken(shelf: Shelf) -> None:
     assert (fault.file, fault.reason) == ("a_b.json", "its name 'a_b' is taken by a b.json")
 
 
+@pytest.mark.parametrize("racy_s", [-10.0, 10.0], ids=["not read again", "read again"])
 async def test_what_has_not_changed_is_not_built_again(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, racy_s: float
 ) -> None:
-    monkeypatch.setattr(folder, "_RACY_S", -10.0)
+    monkeypatch.setattr(folder, "_RACY_S", racy_s)
     shelf.put("good.json", PLAIN)
     shelf.put("waits.json", DRAWING)
     shelf.put("broken.json", {"1": {}})
