@@ -84,6 +84,7 @@ class Group:
         # Until then others are to take the requests, by the steady clock.
         self._declines_until = 0.0
         self._beat_now = asyncio.Event()
+        self._beating = asyncio.Lock()
         self._changed: set[Key] = set()
         self._compare = True
         self._look = asyncio.Event()
@@ -152,11 +153,16 @@ class Group:
         self._valid_until = began + self.lease_s
 
     async def hand_over(self) -> bool:
-        """Release the intake for good; returns whether another member takes it."""
+        """Release the intake for good; returns whether another member takes it.
+
+        A heartbeat that has begun would take it again, and ends before.
+        """
         self._staying = False
         self._intake.clear()
         try:
-            return await self._journal.hand_over()
+            async with self._beating:
+                self._intake.clear()
+                return await self._journal.hand_over()
         except DatabaseError as error:
             log.warning("%s", error)
             return False
@@ -183,25 +189,29 @@ class Group:
     async def _beat_for_ever(self) -> None:
         while True:
             self._beat_now.clear()
-            began, session = time.monotonic(), self._presence.session
-            releases = self._releases(began)
-            staying = self._staying and began >= self._declines_until
-            dead, self._dead = self._dead if staying else [], []
-            try:
-                if releases:
-                    await self._journal.hand_over()
-                beat = await self._journal.beat(self.lease_s, staying=staying, dead=dead)
-            except DatabaseError as error:
-                log.warning("cannot renew the lease: %s", error)
-            else:
-                self._missed |= not self.holds()
-                self._valid_until = began + self.lease_s
-                self._presence.lease_renewed(session)
-                # What was to be said meanwhile was not: the others might have counted us as dead.
-                self.was_silent = self._missed and self.holds()
-                self._missed = self._missed and not self.was_silent
-                self._take(beat)
+            async with self._beating:
+                await self._beat()
             await wait_set(self._beat_now, self.lease_s / BEATS)
+
+    async def _beat(self) -> None:
+        began, session = time.monotonic(), self._presence.session
+        releases = self._releases(began)
+        staying = self._staying and began >= self._declines_until
+        dead, self._dead = self._dead if staying else [], []
+        try:
+            if releases:
+                await self._journal.hand_over()
+            beat = await self._journal.beat(self.lease_s, staying=staying, dead=dead)
+        except DatabaseError as error:
+            log.warning("cannot renew the lease: %s", error)
+            return
+        self._missed |= not self.holds()
+        self._valid_until = began + self.lease_s
+        self._presence.lease_renewed(session)
+        # What was to be said meanwhile was not: the others might have counted us as dead.
+        self.was_silent = self._missed and self.holds()
+        self._missed = self._missed and not self.was_silent
+        self._take(beat)
 
     def _releases(self, now: float) -> bool:
         """True if others are to take the requests, as the broker does not send them here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -124,6 +125,53 @@ async def test_a_job_learns_the_end_of_what_it_waits_for_though_the_notice_was_m
             )
             await state_is(one.journal, job.key, "queued")
             await other.close()
+
+
+async def test_a_bridge_that_released_the_requests_leaves_them_to_others_for_two_leases(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = asyncio.Event()
+
+    def once(*_: float, **__: bool) -> bool:
+        was_released = released.is_set()
+        released.set()
+        return not was_released
+
+    with postgresql.database() as address:
+        async with member(address, tmp_path, lease_s=0.5) as one:
+            before = time.monotonic()
+            monkeypatch.setattr(one.group.refused, "gives_up", once)
+            async with asyncio.timeout(PATIENCE_S):
+                await released.wait()
+                await one.group.granted()
+            assert time.monotonic() - before >= 2 * one.group.lease_s
+
+
+async def test_a_heartbeat_that_has_begun_does_not_take_the_requests_back_that_are_handed_over(
+    postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    with postgresql.database() as address:
+        async with member(address, tmp_path) as one:
+            beat = one.journal.beat
+
+            async def slow(*words: Any, **more: Any) -> Any:
+                begun.set()
+                await go_on.wait()
+                return await beat(*words, **more)
+
+            monkeypatch.setattr(one.journal, "beat", slow)
+            async with asyncio.timeout(PATIENCE_S):
+                await begun.wait()
+                handed_over = asyncio.create_task(one.group.hand_over())
+                await asyncio.wait((handed_over,), timeout=0.5)
+                beats = len(one.silent)
+                go_on.set()
+                await handed_over
+                while len(one.silent) == beats:  # noqa: ASYNC110 - a list has no event
+                    await asyncio.sleep(0.01)
+            assert not await one.journal.holds_intake()
+            assert not one.group.has_intake
 
 
 async def test_a_damaged_row_of_a_bridge_that_has_left_costs_that_job_alone(
