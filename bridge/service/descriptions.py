@@ -25,7 +25,7 @@ from bridge.contract.retained import BridgeEvent, Definition
 from bridge.contract.topics import Topics
 from bridge.requests.operator import comfyui_state
 from bridge.retry import Backoff
-from bridge.workflows.library import BrokenFile, Changes, Library
+from bridge.workflows.library import NO_CHANGES, BrokenFile, Changes, Library
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,9 @@ class Descriptions:
     async def follow_folder(self) -> None:
         """Publish changes of the workflow folder, until cancelled."""
         async for changes in self._library.changes():
-            self._publish(changes)
+            # It is read again and again, and collecting all lists of choices takes a while.
+            if changes != NO_CHANGES:
+                self._publish(changes)
 
     async def refresh(self) -> bool:
         """Fetch the ComfyUIs' nodes again, for a request that needs something unknown.

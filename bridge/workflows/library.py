@@ -73,6 +73,9 @@ class Changes(Struct, frozen=True):
     waiting: list[str]
 
 
+NO_CHANGES = Changes([], [], [], [])
+
+
 class _State(Struct, frozen=True):
     """The library's state at one time; an update replaces it whole."""
 

@@ -20,7 +20,7 @@ from bridge.contract.topics import Topics
 from bridge.service import descriptions
 from bridge.service.descriptions import Descriptions, NodeInfo
 from bridge.workflows.catalogue import Needs
-from bridge.workflows.library import Library
+from bridge.workflows.library import Changes, Library
 from tests.support.patience import PATIENCE_S
 from tests.workflows.graphs import PLAIN
 
@@ -93,6 +93,10 @@ class Published:
         self.states: asyncio.Queue[tuple[str, bool]] = asyncio.Queue()
         self.library: Library | None = None
         self.workflows: list[str] = []
+        self.lists = 0
+
+    def choices(self, _: object) -> None:
+        self.lists += 1
 
     def workflow(self, definition: Definition) -> None:
         self.workflows.append(definition.name)
@@ -189,6 +193,23 @@ async def test_workflows_are_published_before_anything_else_is_known(tmp_path: P
     (tmp_path / "workflows" / "demo.json").write_text(json.dumps(PLAIN))
     async with described(tmp_path, ComfyUI(hanging)) as (_, _, published, _):
         assert published.workflows == ["demo"]
+
+
+async def test_a_folder_that_is_read_again_unchanged_costs_no_list_of_choices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with described(tmp_path) as (subject, library, published, _):
+
+        async def changes() -> AsyncIterator[Changes]:
+            for name in (None, None, "demo"):
+                if name is not None:
+                    (tmp_path / "workflows" / f"{name}.json").write_text(json.dumps(PLAIN))
+                yield await library.reload()
+
+        monkeypatch.setattr(library, "changes", changes)
+        await subject.follow_folder()
+        assert published.workflows == ["demo"]
+        assert published.lists == 2  # at the start, and with the new workflow
 
 
 async def test_a_comfyui_that_hangs_when_asked_is_published_as_what_it_becomes(
