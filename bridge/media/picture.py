@@ -22,6 +22,9 @@ from bridge.media.sniff import sniff
 # 8192 x 8192. Pillow takes four bytes for each, and for a while there are two copies or three.
 MAX_PIXELS = 8192 * 8192
 MAX_FRAMES = 1000
+# The most pixels of all frames of an animated one before they get their new size: each is decoded
+# whole, however few bytes it has. That is some 500 frames of 1920 x 1080.
+MAX_DECODED = 16 * MAX_PIXELS
 
 _PILLOW_NAMES = {
     "image/png": "PNG",
@@ -149,6 +152,8 @@ def _frames(image: Image.Image, target: TargetImage) -> list[_Frame]:
             return stills
         if index >= MAX_FRAMES:
             raise Refusal(f"it has more than {MAX_FRAMES} frames")
+        if (index + 1) * image.width * image.height > MAX_DECODED:
+            raise Refusal(f"its frames have more than {MAX_DECODED} pixels before they are resized")
         still = _still(image, target)
         pixels += still.width * still.height
         if pixels > MAX_PIXELS:

@@ -243,6 +243,16 @@ def test_the_pixels_of_all_frames_are_bounded(monkeypatch: pytest.MonkeyPatch) -
     assert make(animated("GIF", 11), target(format="webp", max_width=20)).width == 20
 
 
+def test_the_pixels_of_all_frames_are_bounded_before_they_are_resized(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(picture, "MAX_DECODED", 40 * 30 * 10)
+    small = target(format="webp", max_width=4)
+    with pytest.raises(Refusal, match="its frames have more than 12000 pixels before they are"):
+        make(animated("GIF", 11), small)
+    assert make(animated("GIF", 10), small).width == 4
+
+
 @pytest.mark.parametrize("side", [8200, 12_000, 60_000, 2**31 - 1])
 def test_pixels_are_counted_before_they_are_decoded(side: int) -> None:
     with pytest.raises((Refusal, Image.DecompressionBombError, Image.DecompressionBombWarning)):
