@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -108,6 +109,30 @@ async def test_a_disk_without_room_costs_no_work_that_only_reads(tmp_path: Path)
     assert isinstance(large, TransientError)
     rows = await database.run(lambda db: list(db.execute("SELECT x FROM t")))
     assert rows == [("small",)]
+    await database.close()
+
+
+async def test_a_file_that_is_moved_away_takes_no_more_until_it_is_back(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    database = Database(folder / "x.db", (("CREATE TABLE t (x)",),))
+    await database.open()
+
+    async def write() -> int:
+        return await database.run(lambda db: db.execute("INSERT INTO t VALUES (1)").rowcount)
+
+    assert await write() == 1
+    folder.rename(elsewhere)
+    with pytest.raises(
+        TransientError, match=r"x\.db is gone, though a bridge uses it \(No such file"
+    ):
+        await write()
+    folder.mkdir()
+    (folder / "x.db").touch()
+    with pytest.raises(TransientError, match="another file than the bridge has opened"):
+        await write()
+    shutil.rmtree(folder)
+    elsewhere.rename(folder)
+    assert await write() == 1
     await database.close()
 
 

@@ -40,6 +40,7 @@ class Sqlite:
         self.name = str(path)
         self._schema = schema
         self._connection: _Connection | None = None
+        self._opened: tuple[int, int] | None = None  # the file, as the system knows it
         self._lock: sqlite3.Connection | None = None
 
     def open(self) -> None:
@@ -75,6 +76,7 @@ class Sqlite:
         connection = self._connection
         if connection is None:
             raise RuntimeError("the database is not open")
+        self._see_that_it_is_there()
         try:
             connection.execute("BEGIN IMMEDIATE")
             # Disk full and the like: SQLite may have rolled back already.
@@ -85,6 +87,25 @@ class Sqlite:
                 connection.execute("ROLLBACK")
             raise self._explain(error) from error
         return answers
+
+    def _see_that_it_is_there(self) -> None:
+        """Raise TransientError if the file was moved or deleted.
+
+        SQLite would write to what is left of it. A new file there would forget what was accepted,
+        so none is made.
+        """
+        try:
+            there = _identity(self._path)
+        except OSError as error:
+            raise TransientError(
+                f"{self._path} is gone, though a bridge uses it ({error.strerror}): put it back "
+                "where it was, or restart the bridge, which begins with an empty journal"
+            ) from error
+        if there != self._opened:
+            raise TransientError(
+                f"{self._path} is another file than the bridge has opened: put that one back "
+                "where it was, or restart the bridge, which uses this one"
+            )
 
     def guard(self, query: str) -> None:
         """Do nothing: nobody else has the file."""
@@ -134,6 +155,7 @@ class Sqlite:
                 connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {len(self._schema)}")
         connection.execute("COMMIT")
+        self._opened = _identity(self._path)
 
     def _explained(self, answers: list[WorkResult]) -> list[WorkResult]:
         """Return the answers, those of a damaged file with what to do."""
@@ -166,6 +188,11 @@ class Sqlite:
             with suppress(OSError):
                 return shutil.disk_usage(self._path.parent).free < _LEAST_ROOM
         return code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _is_damage(error: BaseException) -> bool:
