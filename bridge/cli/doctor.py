@@ -18,7 +18,7 @@ from msgspec import UNSET
 
 from bridge import __version__, config
 from bridge.adapters.mqtt.acl_probe import isolation
-from bridge.adapters.mqtt.broker_address import bridge_address, probe_address
+from bridge.adapters.mqtt.broker_address import CERTIFICATE, bridge_address, probe_address
 from bridge.aio import succeeded
 from bridge.cli import diagnostics
 from bridge.cli.broker_trial import try_broker
@@ -35,7 +35,7 @@ from bridge.contract.operator import HealthReport
 from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, GpuLease
 from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
-from bridge.mqtt import Connection, ConnectionRefused, MqttError, Subscription
+from bridge.mqtt import BadCertificate, Connection, ConnectionRefused, MqttError, Subscription
 from bridge.service import checks
 from bridge.service.instances import ON_LINUX, interpreter
 from bridge.service.public_urls import own_address
@@ -114,7 +114,8 @@ async def _broker(settings: Config) -> AsyncIterator[Finding]:
     except ConfigError:
         pass  # reported above
     except MqttError as error:
-        yield Finding(good=False, what=f"broker: {error}", advice=_NO_BROKER)
+        advice = CERTIFICATE if isinstance(error, BadCertificate) else _NO_BROKER
+        yield Finding(good=False, what=f"broker: {error}", advice=advice)
 
 
 async def _isolation(settings: Config) -> Finding:

@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from bridge import config
-from bridge.adapters.mqtt.broker_address import bridge_address
+from bridge.adapters.mqtt.broker_address import CERTIFICATE, bridge_address
 from bridge.aio import new_event_loop
 from bridge.cli.diagnostics import Finding
 from bridge.cli.options import FLAG_NAMES, BrokerFlags, broker_options, broker_url, setting_option
@@ -20,7 +20,7 @@ from bridge.config import Config, ConfigError
 from bridge.config.about import GROUPS, WEB
 from bridge.contract.errors import BridgeError
 from bridge.contract.topics import ID_RULE, is_id
-from bridge.mqtt import BadAddress, ConnectionRefused, MqttError
+from bridge.mqtt import BadAddress, BadCertificate, ConnectionRefused, MqttError
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -162,6 +162,8 @@ def run_async(work: Coroutine[Any, Any, int]) -> NoReturn:
         stop(str(error), WRONG_USAGE)
     except ConnectionRefused as error:
         stop(f"{error}; see mqtt_url (COMFY2MQTT_MQTT_URL)", NO_BROKER)
+    except BadCertificate as error:
+        stop(f"{error}; {CERTIFICATE}", NO_BROKER)
     except MqttError as error:
         stop(f"{error}; is a broker running there? -H and -p name another", NO_BROKER)
     raise SystemExit(status)

@@ -8,8 +8,8 @@ From the bytes up: `packets` (pure: PUBLISH, PUBACK, and splitting a stream into
 (the socket), `internals` (every private name of aiomqtt and paho that is used), `link` (one
 connection on both), `outbox` (order, receive window), `pacing` (pure: how fast), `intake` (pure:
 turns, and the order of PUBACKs), `connection`;
-beside them `address` and `errors`. Nothing here knows the rest of bridge but `bridge.aio` and
-`bridge.tokenbucket`.
+beside them `address` and `errors`. Nothing here knows the rest of bridge but `bridge.aio`,
+`bridge.regular` and `bridge.tokenbucket`.
 """
 
 from bridge.mqtt.address import Address
@@ -20,6 +20,7 @@ from bridge.mqtt.errors import (
     SESSION_TAKEN_OVER,
     UNSPECIFIED,
     BadAddress,
+    BadCertificate,
     ConnectionLost,
     ConnectionRefused,
     InvalidMessage,
@@ -44,6 +45,7 @@ __all__ = [
     "UNSPECIFIED",
     "Address",
     "BadAddress",
+    "BadCertificate",
     "Connack",
     "Connection",
     "ConnectionLost",

@@ -5,6 +5,7 @@
     ├── InvalidMessage       a topic or property that must not be sent (also a ValueError)
     ├── PacketTooLarge       more bytes than the broker takes; has `size` and `limit`
     ├── Unreachable          no connection: name, network, TLS or a broker that stays silent
+    │   └── BadCertificate   its certificate is expired, of another host, or of nobody we trust
     ├── ConnectionRefused    the broker refused it; has `code`, `reason`, `bad_credentials`
     ├── ConnectionLost       the connection ended; has `code` where the broker gave one
     ├── PublishRefused       the broker did not take a message; has `topic`, `code`, `reason`
@@ -109,6 +110,10 @@ class PacketTooLarge(MqttError):
 
 class Unreachable(MqttError):
     """The broker cannot be reached at present: trying again may help."""
+
+
+class BadCertificate(Unreachable):
+    """The broker's certificate is expired, not yet valid, of another host, or not to be trusted."""
 
 
 class ConnectionRefused(MqttError):

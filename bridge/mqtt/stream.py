@@ -20,7 +20,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
-from bridge.mqtt.errors import BadAddress, Unreachable
+from bridge.mqtt.errors import BadAddress, BadCertificate, Unreachable
 from bridge.mqtt.packets import DISCONNECT, LARGEST_REMAINING, PINGREQ
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class WebSocketStream(Stream):
 async def open_stream(address: Address, timeout_s: float) -> Stream:
     """Connect to the broker, with TLS and a WebSocket if the address has them.
 
-    Raises Unreachable, or BadAddress for certificate files that cannot be used.
+    Raises Unreachable, BadCertificate, or BadAddress for certificate files that cannot be used.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -232,9 +232,8 @@ async def open_stream(address: Address, timeout_s: float) -> Stream:
     except TimeoutError as error:
         raise Unreachable(f"{address} did not answer within {timeout_s:g} s") from error
     except ssl.SSLCertVerificationError as error:
-        raise Unreachable(
-            f"{address}: its certificate is not valid: {error.verify_message}"
-        ) from error
+        why = error.verify_message.rstrip(".")
+        raise BadCertificate(f"{address}: its certificate is not valid: {why}") from error
     except OSError as error:
         raise Unreachable(f"{address}: {_error_text(error)}") from error
     except UnicodeError as error:

@@ -16,6 +16,7 @@ from bridge.mosquitto import find_program
 from bridge.mqtt import (
     Address,
     BadAddress,
+    BadCertificate,
     Connection,
     ConnectionRefused,
     Subscription,
@@ -193,10 +194,10 @@ async def test_tls_verifies_the_broker(configure: Configure, certificate: Path) 
             await subscribed(connection)
             await connection.publish("t/large", payload, properties=MANY)
             assert (await next_of(connection)).payload == payload
-        with pytest.raises(Unreachable, match="certificate is not valid"):
+        with pytest.raises(BadCertificate, match="certificate is not valid"):
             await Connection(Address.parse(url)).__aenter__()
         other_name = f"mqtts://127.0.0.1:{broker.port}"
-        with pytest.raises(Unreachable, match="certificate is not valid"):
+        with pytest.raises(BadCertificate, match="certificate is not valid"):
             await Connection(Address.parse(other_name, **ours)).__aenter__()
         with pytest.raises(Unreachable):
             await Connection(Address.parse(f"mqtt://localhost:{broker.port}")).__aenter__()

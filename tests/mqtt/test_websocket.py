@@ -16,6 +16,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from bridge.mosquitto import Mosquitto
 from bridge.mqtt import (
     Address,
+    BadCertificate,
     Connection,
     ConnectionLost,
     Publish,
@@ -79,7 +80,7 @@ async def test_tls_verifies_the_broker(configure: Configure, certificate: Path) 
             await subscribed(connection)
             connection.publish("t", b"1")
             assert (await next_of(connection)).payload == b"1"
-        with pytest.raises(Unreachable, match="certificate is not valid"):
+        with pytest.raises(BadCertificate, match="certificate is not valid"):
             await Connection(Address.parse(url)).__aenter__()
     gc.collect()
 

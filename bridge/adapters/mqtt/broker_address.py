@@ -8,6 +8,9 @@ from bridge.config import Config, ConfigError, check_file
 from bridge.mqtt import Address, BadAddress
 from bridge.text import in_quotes, without_password
 
+# What to do about a broker's certificate that is not valid, as all commands say it.
+CERTIFICATE = "mqtt_ca names the CA to trust, and mqtt_url a host of the certificate's"
+
 
 def bridge_address(config: Config) -> Address:
     """Return the broker's address, with the bridge's credentials. Raises ConfigError."""

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+from bridge.adapters.mqtt.broker_address import CERTIFICATE
 from bridge.aio import first, wait_set
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import (
     SESSION_TAKEN_OVER,
     BadAddress,
+    BadCertificate,
     Connection,
     ConnectionLost,
     ConnectionRefused,
@@ -150,9 +152,11 @@ class Reconnect:
             log.error("%s", _first(group))  # noqa: TRY400 - what is wrong with a file
         except* Unreachable as group:
             # Whoever starts the bridge reads the first line; a broker that was there comes back.
-            advice = "" if self._was_connected or self._was_advised else f"; {_NO_BROKER}"
+            cause = _first(group)
+            advice = CERTIFICATE if isinstance(cause, BadCertificate) else _NO_BROKER
+            advised = self._was_connected or self._was_advised
             self._was_advised = True
-            log.warning("%s%s", _first(group), advice)
+            log.warning("%s%s", cause, "" if advised else f"; {advice}")
         except* (SubscribeRefused, DatabaseError) as group:
             log.warning("%s", _first(group))
         return loss

@@ -8,11 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from bridge.adapters.mqtt.broker_address import CERTIFICATE
 from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.jobs.database import DatabaseError
 from bridge.mqtt import (
     SESSION_TAKEN_OVER,
     BadAddress,
+    BadCertificate,
     ConnectionLost,
     ConnectionRefused,
     SubscribeRefused,
@@ -76,6 +78,9 @@ async def test_the_first_line_about_a_broker_that_is_not_there_says_what_to_do(
         "no route; is a broker running there? mqtt_url, or -H and -p, name another; trying again"
     )
     assert second == "no route"
+    caplog.clear()
+    await Attempts(BadCertificate("it has expired"), None).reconnect.run()
+    assert caplog.messages == [f"it has expired; {CERTIFICATE}"]
     caplog.clear()
     await Attempts(Unreachable("no route"), None, connects=True).reconnect.run()
     assert caplog.messages == ["no route"]
