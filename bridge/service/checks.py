@@ -63,13 +63,16 @@ def check_connections(config: Config) -> None:
         raise ConfigError(str(error), named) from None
     probe_address(config)
     public_address(config)
-    for name, path, size in (
-        ("webhook_key_file", config.webhook_key, signature.KEY_BYTES),
-        ("link_key_file", config.link_key, links.KEY_BYTES),
-    ):
-        check_key(path, size, name if getattr(config, name) is not None else "data")
+    _check_key(config, "webhook_key_file", config.webhook_key, signature.KEY_BYTES)
+    # One that lies in the data folder matters only where there are links.
+    if any((config.link_key_file, config.public_url, config.websocket_listen)):
+        _check_key(config, "link_key_file", config.link_key, links.KEY_BYTES)
     if config.websocket_listen is not None:
         _check_web(config)
+
+
+def _check_key(config: Config, setting: str, path: Path, size: int) -> None:
+    check_key(path, size, setting if getattr(config, setting) is not None else "data")
 
 
 def _check_web(config: Config) -> None:

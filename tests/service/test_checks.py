@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.config import Config, ConfigError, load
 from bridge.service import app, checks, instances
@@ -189,3 +190,13 @@ def test_addresses_certificates_and_keys_are_looked_at(
     config = read(tmp_path, text.format(here=tmp_path))
     assert told.format(here=tmp_path) in refused(config, checks.check_connections)
     assert not (tmp_path / "data").exists()
+
+
+def test_a_damaged_key_of_links_matters_where_there_are_links(tmp_path: Path) -> None:
+    (tmp_path / "link.key").write_text("damaged")
+    config = Config(data=tmp_path)
+    checks.check_connections(config)
+    linked = replace(config, public_url="https://pictures.example")
+    assert "link.key': expected a file of 32" in refused(linked, checks.check_connections)
+    page = replace(config, websocket_listen="127.0.0.1:0")
+    assert "link.key': expected a file of 32" in refused(page, checks.check_connections)
