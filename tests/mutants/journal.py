@@ -85,6 +85,7 @@ JOURNAL: tuple[Mutant, ...] = (
         new='jobs_unacked ON jobs (client, n) "\n        "WHERE acked = 2',
         guarantee="an ack reads few of a client's jobs, however many have ended",
         tests=("tests/jobs/test_plans.py",),
+        postgresql=True,
     ),
     Mutant(
         name="results-not-read-again",
