@@ -95,7 +95,7 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
-def last_part(path: str) -> str | None:
+def bare_filename(path: str) -> str | None:
     """Return the name of a file in a path, of POSIX or Windows; None where there is none.
 
     What is not printable, such as a mark that turns the direction of writing, is a space.

@@ -1,9 +1,9 @@
 import pytest
 
 from bridge.text import (
+    bare_filename,
     clip,
     did_you_mean,
-    last_part,
     nearest,
     one_line,
     plain_problem,
@@ -37,7 +37,7 @@ def test_a_text_that_fits_stays_and_a_longer_one_says_that_it_was_cut() -> None:
     ],
 )
 def test_the_last_part_of_a_path_leads_out_of_no_folder(path: str, name: str | None) -> None:
-    assert last_part(path) == name
+    assert bare_filename(path) == name
 
 
 @pytest.mark.parametrize(

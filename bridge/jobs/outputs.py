@@ -19,7 +19,7 @@ from bridge.contract.retained import OutputDefinition
 from bridge.jobs import ui_output
 from bridge.jobs.ui_output import FileItem, TextItem
 from bridge.media.sniff import UNKNOWN, Sniffed, is_text_instead, sniff
-from bridge.text import last_part, without_folders
+from bridge.text import bare_filename, without_folders
 
 # Fetches one file: (filename, subfolder, type) -> bytes.
 View = Callable[[str, str, str], Coroutine[Any, Any, bytes]]
@@ -219,7 +219,7 @@ class Collector:
             width=UNSET if seen.width is None else seen.width,
             height=UNSET if seen.height is None else seen.height,
             # Clients save under it: it leads nowhere, whatever a node says.
-            filename=or_unset(last_part(found.filename or "")),
+            filename=or_unset(bare_filename(found.filename or "")),
             preview=True if self._is_preview(found) else UNSET,
         )
         return CollectedOutput(info, data)
