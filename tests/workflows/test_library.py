@@ -4,28 +4,19 @@ import asyncio
 import codecs
 import json
 import os
-import unicodedata
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import UNSET
-from watchfiles import watch
 
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput, UnknownWorkflow
-from bridge.contract.topics import is_id
-from bridge.workflows import definition, folder, library, source
-from bridge.workflows.library import VERSIONS_KEPT, Changes, Library, name_of
+from bridge.workflows import definition, folder, source
+from bridge.workflows.library import VERSIONS_KEPT, Changes, Library
 from bridge.workflows.objectinfo import ObjectInfo
-from bridge.workflows.source import title_of
-from tests.support.patience import PATIENCE_S
 from tests.workflows import test_embedded
 from tests.workflows.graphs import INFO, NAMED, PLAIN
+from tests.workflows.shelf import Shelf
 
 INFO_BYTES = msgspec.json.encode(INFO.raw)
 # A drawing of the page: one node, which gives its image to another.
@@ -49,29 +40,6 @@ DRAWING = {
     "links": [[1, 1, 0, 2, 0, "IMAGE"]],
     "version": 0.4,
 }
-
-
-class Shelf:
-    """A folder of workflows, and a library on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "workflows"
-        self.folder.mkdir()
-        self.cache = folder / "data" / "object_info"
-        self.library = Library(self.folder, self.cache, ["one", "two"])
-
-    def put(self, file: str, content: Any) -> None:
-        if not isinstance(content, bytes):
-            content = (content if isinstance(content, str) else json.dumps(content)).encode()
-        (self.folder / file).write_bytes(content)
-
-    def remove(self, file: str) -> None:
-        (self.folder / file).unlink()
-
-
-@pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path)
 
 
 def colours(value: int) -> dict[str, Any]:
@@ -412,138 +380,6 @@ async def test_a_folder_that_goes_takes_its_workflows_along(shelf: Shelf) -> Non
     shelf.remove("demo.json")
     shelf.folder.rmdir()
     assert (await shelf.library.reload()).gone == ["demo"]
-
-
-async def test_changes_are_noticed_within_two_seconds(shelf: Shelf) -> None:
-    shelf.put("demo.json", PLAIN)
-    await shelf.library.open()
-    async with aclosing(_changes(shelf.library)) as changes:
-        first = asyncio.ensure_future(anext(changes))
-        # The watch begins some time after it is asked for: put files until one is seen.
-        number = 0
-        while not first.done():
-            number += 1
-            shelf.put(f"new{number}.json", PLAIN)
-            await asyncio.wait((first,), timeout=0.5)
-        assert (await first).updated
-        for file, content in (("demo.toml", 'title = "T"'), ("demo.json", NAMED)):
-            shelf.put(file, content)
-            async with asyncio.timeout(2):
-                while "demo" not in [each.name for each in (await anext(changes)).updated]:
-                    pass
-        shelf.remove("demo.json")
-        async with asyncio.timeout(2):
-            while "demo" not in (await anext(changes)).gone:
-                pass
-
-
-async def _changes(library: Library) -> AsyncGenerator[Changes, None]:
-    async for each in library.changes():
-        yield each
-
-
-async def test_a_folder_in_the_place_of_another_one_is_read_and_watched(
-    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    begun: list[object] = []
-
-    def noted(*paths: Path, **options: Any) -> object:
-        begun.append(paths)
-        return watch(*paths, **options)
-
-    monkeypatch.setattr(library, "watch", noted)
-    monkeypatch.setattr(library, "_AGAIN_S", 0.2)
-    shelf.put("demo.json", PLAIN)
-    await shelf.library.open()
-    async with aclosing(_changes(shelf.library)) as changes, asyncio.timeout(PATIENCE_S):
-        await anext(changes)  # it is watched now
-        shelf.folder.rename(tmp_path / "old")
-        shelf.folder.mkdir()
-        shelf.put("new.json", PLAIN)
-        found = [await anext(changes)]
-        while not found[-1].updated:
-            found.append(await anext(changes))
-        assert {name for each in found for name in each.gone} == {"demo"}
-        assert [each.name for each in found[-1].updated] == ["new"]
-        await anext(changes)
-        await anext(changes)
-    assert len(begun) == 2
-
-
-async def test_what_kubernetes_puts_in_the_place_of_files_is_read(
-    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(library, "_AGAIN_S", 0.2)
-    for version, content in (("one", PLAIN), ("two", NAMED)):
-        (shelf.folder / f"..{version}").mkdir()
-        (shelf.folder / f"..{version}" / "demo.json").write_text(json.dumps(content))
-    (shelf.folder / "..data").symlink_to("..one")
-    (shelf.folder / "demo.json").symlink_to("..data/demo.json")
-    await shelf.library.open()
-    before = shelf.library.get("demo").version
-    async with aclosing(_changes(shelf.library)) as changes, asyncio.timeout(PATIENCE_S):
-        await anext(changes)
-        (shelf.folder / "..data_tmp").symlink_to("..two")
-        (shelf.folder / "..data_tmp").rename(shelf.folder / "..data")
-        while not (await anext(changes)).updated:
-            pass
-    assert shelf.library.get("demo").version != before
-
-
-@pytest.mark.parametrize("refusal", [OSError("watch limit reached"), RuntimeError("too many")])
-async def test_a_folder_that_cannot_be_watched_is_read_again_and_again(
-    shelf: Shelf,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    refusal: Exception,
-) -> None:
-    def refuse() -> None:
-        raise refusal
-
-    monkeypatch.setattr(library, "watch", lambda *_, **__: iter(refuse, 0))
-    monkeypatch.setattr(library, "_AGAIN_S", 0.0)
-    await shelf.library.open()
-    async with aclosing(_changes(shelf.library)) as changes:
-        assert await anext(changes) == Changes([], [], [], [])
-        shelf.put("new.json", PLAIN)
-        assert [each.name for each in (await anext(changes)).updated] == ["new"]
-    assert [str(refusal) in each.message for each in caplog.records] == [True]
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("demo.json", "demo"),
-        ("my first+#.json", "my_first__"),
-        ("wide ä.png", "wide-744b0347"),
-        ("雪景.json", "workflow-7cb7d11a"),
-        (f"{'x' * 100}.json", "x" * 64),
-        (f"{'x' * 100}ä.json", f"{'x' * 55}-2db9fa6f"),
-        (".json", "_json"),
-    ],
-)
-def test_a_name_fits_into_a_topic(file: str, name: str) -> None:
-    assert name_of(file) == name
-    assert is_id(name)
-
-
-@given(st.text(min_size=1).map(lambda stem: f"{stem}.json"))
-def test_any_file_has_a_name_that_fits_into_a_topic_and_a_title(file: str) -> None:
-    assert is_id(name_of(file))
-    title_of(file).encode()
-
-
-@pytest.mark.parametrize(
-    ("file", "title"),
-    [
-        ("my_first-try.json", "my first try"),
-        ("SD 1.5 - portrait.json", "SD 1.5 - portrait"),
-        ("雪景.json", "雪景"),
-        (unicodedata.normalize("NFD", "Stück.json"), "Stück"),
-    ],
-)
-def test_a_title_is_the_files_name_as_it_is_written(file: str, title: str) -> None:
-    assert title_of(file) == title
 
 
 async def test_names_of_other_scripts_are_workflows_of_their_own(shelf: Shelf) -> None:
