@@ -13,6 +13,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -63,7 +64,10 @@ def _file() -> None:
     connect = sqlite3.connect
 
     def in_memory(path: Any, **options: Any) -> Any:
-        where = ":memory:" if str(path).endswith(".db") else path
+        where = path
+        if str(path).endswith(".db"):
+            where = ":memory:"
+            Path(path).touch()  # the journal looks whether its file is there
         return connect(where, check_same_thread=False, **options)
 
     sqlite3.connect = in_memory  # type: ignore[assignment]
