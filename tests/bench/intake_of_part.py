@@ -44,7 +44,7 @@ def part_of(client: str, of: int) -> int:
 
 
 def _take(part: int, of: int) -> None:
-    """Have every bridge of this process take a part."""
+    """Let every bridge of this process take a part."""
     connect, messages = Subscriber._connection, Subscriber._without_dropped
 
     def connection(self: Subscriber) -> Connection:

@@ -28,7 +28,7 @@ def memory(pid: int) -> Memory:
 
 
 def forget_peak(pid: int) -> None:
-    """Have the most memory that a process has had be what it has now."""
+    """Reset the peak memory of a process to what it uses now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

@@ -74,7 +74,7 @@ class Subscriber:
         return Delivery(at - began, max(at, ended) - began, image)
 
     async def submit(self, workflow: str, inputs: Mapping[str, Any], *, client: str) -> None:
-        """Have a job accepted, and follow it no further. Raises BenchError."""
+        """Get a job accepted, and follow it no further. Raises BenchError."""
         job_id, job = self._new_job()
         topic = self._topics.request(client, "run", workflow, job_id)
         self._connection.publish(topic, _encode(inputs))

@@ -41,7 +41,7 @@ class Taken(Struct):
 async def take_turns(
     stand: Stand, sides: Sequence[Side], *, jobs: int, turn: int
 ) -> dict[str, list[Taken]]:
-    """Have each side run `jobs` jobs a round, one after another, in turns of `turn`.
+    """Let each side run `jobs` jobs a round, one after another, in turns of `turn`.
 
     Returns by side what it did in each round. The output folder is emptied before each turn.
     """

@@ -59,7 +59,7 @@ class WatchedBridge(BridgeProcess):
 
 
 def watch(path: Path) -> None:
-    """Have the bridge of this process watched, once it serves."""
+    """Watch the bridge of this process, once it serves."""
     values = _open(path)
     serve = service.serve
 

@@ -77,7 +77,7 @@ async def run_one(journal: Journal, client: str) -> Key:
 
 
 async def finish(journal: Journal, key: Key) -> None:
-    """Give a job its outcome."""
+    """Write the outcome of a job."""
     result = Numbered(b'{"n":', b"}")
     await journal.finish(key, state="succeeded", result=result, now=time.time())
 

@@ -116,7 +116,7 @@ class Victims:
         return self._ended + sum(each.log.count(FENCED) for each in self.bridges)
 
     async def strike(self, name: str) -> None:
-        """Have one of them happen, and heal it."""
+        """Cause one fault, and remove it again."""
         self.counts[name] += 1
         await self.faults[name]()
 
@@ -139,7 +139,7 @@ class Victims:
         await self._restart(bridge)
 
     async def _stop(self, bridge: BridgeProcess) -> None:
-        """Tell a bridge to stop; one that has to leave what runs is as good as killed."""
+        """Stop a bridge; one that has to leave what runs counts as killed."""
         began = time.monotonic()
         await bridge.stop()
         self._ended += time.monotonic() - began >= STOP_S

@@ -31,19 +31,19 @@ class Commands:
         self._given: Counter[str] = Counter()
 
     async def give(self, verb: str, payload: Any = b"") -> Any:
-        """Give a command; returns its answer."""
+        """Send a command; returns its answer."""
         self._given[verb] += 1
         self._watcher.publish(f"{BRIDGE}/request/{verb}", payload)
         return (await self._watcher.next(f"{BRIDGE}/response/{verb}")).json
 
     async def done(self, verb: str, payload: Any = b"") -> Any:
-        """Give a command that is carried out; returns its answer's data."""
+        """Send a command that succeeds; returns its answer's data."""
         answer = await self.give(verb, payload)
         assert answer["status"] == "ok", answer
         return answer["data"]
 
     async def refused(self, verb: str, payload: Any = b"") -> Any:
-        """Give a command that is not; returns the error."""
+        """Send a command that is refused; returns the error."""
         answer = await self.give(verb, payload)
         assert answer["status"] == "error", answer
         return answer["error"]

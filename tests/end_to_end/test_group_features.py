@@ -27,7 +27,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 async def command(watcher: Peer, verb: str, payload: Any = b"") -> Any:
-    """Give an operator's command, and return its answer's data."""
+    """Send an operator's command; returns its answer's data."""
     return await Commands(watcher).done(verb, payload)
 
 

@@ -36,7 +36,7 @@ class WithPasswords(Mosquitto):
         assert await process.wait() == 0
 
     def read_files(self) -> None:
-        """Have it read its files again; it disconnects whoever has the wrong password now."""
+        """Make it read its files again; it disconnects clients whose password is wrong now."""
         assert self.pid is not None
         os.kill(self.pid, signal.SIGHUP)
 

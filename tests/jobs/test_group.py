@@ -315,7 +315,7 @@ async def test_a_new_job_is_seen_though_the_notice_was_missed(
 
 
 def only_time_lets_it_compare(one: Member, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no notice, such as that a bridge has joined, let a bridge compare all."""
+    """Keep notices, such as that a bridge has joined, from making a bridge compare all."""
     monkeypatch.setattr(one.group, "_compare_all", lambda: None)
 
 

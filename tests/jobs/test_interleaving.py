@@ -116,7 +116,7 @@ class Two:
         self._watcher.execute(b"DELETE FROM jobs WHERE client = %s", (self.client,))
 
     async def revive(self) -> None:
-        """Have both be new members, with leases that run."""
+        """Make both of them new members, whose leases have not expired."""
         self._watcher.execute(b"DELETE FROM members")
         self._watcher.execute(b"DELETE FROM intake")
         for each in (self.a, self.b):
@@ -142,7 +142,7 @@ class Two:
         return reached
 
     def stop(self, member: Member, before: int) -> Gate:
-        """Have a member's next transaction stop before a statement."""
+        """Stop a member's next transaction before a statement."""
         gate = self._gates[id(member)]
         gate.stop_before(before)
         return gate
@@ -153,7 +153,7 @@ class Two:
             await asyncio.wait((asked,), timeout=0.002)  # there is no event of a wait for a lock
 
     async def is_over_while_stopped(self, first: Act, second: Act) -> None:
-        """Have a's transaction stop once it holds its locks; b's waits for nothing of it."""
+        """Stop a's transaction while it holds its locks; b's waits for none of them."""
         gate = self.stop(self.a, before=7)
         under_way = asyncio.ensure_future(first())
         await gate.reached.wait()

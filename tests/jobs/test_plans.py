@@ -129,7 +129,7 @@ def _reads(
     parameters: tuple[Any, ...],
     large: Sequence[str],
 ) -> Iterator[str]:
-    """Tell what a statement reads in vain, planned for its parameters and for any."""
+    """Return what a statement reads in vain, planned for its parameters and for any."""
     # As texts, whose types the server finds out: so bridges send them.
     values = SQL(", ").join(
         Literal(str(each) if isinstance(each, int | float) else each) for each in parameters

@@ -170,7 +170,7 @@ class _Counting:
 
 
 async def fill(journal: Journal, count: int) -> None:
-    """Have so many jobs that ended, each of a client of its own, and as many uploads."""
+    """Add `count` jobs that ended, each of a client of its own, and as many uploads."""
     for index in range(count):
         key = await accept(journal, f"j{index}", client=f"c{index}")
         await finish(journal, key, now=1000.0, keep=1100.0)

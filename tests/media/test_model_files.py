@@ -45,7 +45,7 @@ class Host:
         return await self.handler(request)
 
     async def whole(self, request: web.Request) -> web.StreamResponse:
-        """Give the file from the byte that is asked for, and break where it is to."""
+        """Send the file from the requested byte on, and break off at the configured place."""
         begin = 0
         wanted = request.headers.get("Range")
         if wanted and request.headers.get("If-Range") == self.etag:

@@ -93,7 +93,7 @@ async def test_a_broker_of_mqtt_3_only_is_refused_with_a_reason(scripted: Script
 
 @pytest.fixture
 def stuck() -> Iterator[Address]:
-    """Give an address where connections are neither taken nor refused."""
+    """Yield an address where connections are neither accepted nor refused."""
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         for _ in range(4):  # what does not fit the backlog hangs

@@ -76,7 +76,7 @@ def automations_of_the_page() -> str:
 
 
 async def a_house(peer: Peer) -> None:
-    """Have a doorbell and two cameras at the broker."""
+    """Put a doorbell and two cameras on the broker."""
     data = io.BytesIO()
     Image.new("RGB", SIZE, "red").save(data, "JPEG")
     for kind, name, topic in (

@@ -180,7 +180,7 @@ async def slow_job(peer: Peer) -> str:
 
 
 async def home_assistant_starts_again(page: Page, server: Server) -> None:
-    """Have the page connected to one that has no bridge yet, and refuses to follow a workflow."""
+    """Restart Home Assistant: it has no bridge at first, and refuses to follow a workflow."""
     await page.evaluate("window.isTheSamePage = true")
     await server.stop()
     await server.start()

@@ -40,7 +40,7 @@ ENDED = "test/ended"
 
 
 async def report_ends(server: Server, peer: Peer) -> None:
-    """Have an automation tell of each job's end, by a trigger of the workflow's device."""
+    """Add an automation that reports each job's end, by a trigger of the workflow's device."""
     trigger = {"trigger": "device", "domain": "comfy2mqtt", "device_id": await server.device(EVENT)}
     publish = {"topic": ENDED, "payload": "{{ trigger.event.data.job_id }}", "qos": 1}
     await server.automate(
@@ -69,7 +69,7 @@ async def one_end_for_each(broker: Mosquitto, peer: Peer) -> None:
 async def two_wait(
     server: Server, broker: Mosquitto, happens: Callable[[], Awaitable[Any]]
 ) -> None:
-    """Have an AI task and an action wait for jobs; something happens while the first one runs."""
+    """Let an AI task and an action wait for jobs; something happens while the first one runs."""
     async with Peer(broker.url, client=CLIENT) as peer:
         await peer.subscribe(STATUS)
         words = {"task_name": "a barn", "instructions": "red", "entity_id": TASK}

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 
 async def inspected(broker: Mosquitto, *asked: str) -> Any:
-    """Have the inspector start `comfy2mqtt mcp` and ask it; returns the answer."""
+    """Let the inspector start `comfy2mqtt mcp` and send it a request; returns the answer."""
     package = await asyncio.to_thread(npm.ensure, INSPECTOR)
     inspector = package / "node_modules" / ".bin" / "mcp-inspector"
     server = (sys.executable, "-m", "bridge", "mcp", "--client", "alice", "--mqtt-url", broker.url)

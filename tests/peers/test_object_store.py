@@ -228,7 +228,7 @@ class Listener:
 async def finished(
     journal: Journal, files: Files, data: bytes, job_id: str, links: Links | None = None
 ) -> bytes:
-    """Have a job end with an output; returns its result."""
+    """End a job with an output; returns its result."""
     told = Listener()
     finalizer = Finalizer(
         journal,

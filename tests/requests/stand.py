@@ -252,7 +252,7 @@ class Stand:
         return await self.data("submit", workflow="simple", job_id=job_id, **changes)
 
     async def finished(self, job_id: str, *outputs: KeptOutput, result: str = "") -> None:
-        """Have a job in the journal that has succeeded with these outputs."""
+        """Write a job into the journal that has succeeded with these outputs."""
         await self.journal.accept(draft(job_id), 1.0)
         await self.journal.finish(
             Key("alice", job_id),

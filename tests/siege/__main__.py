@@ -158,7 +158,7 @@ async def _one(name: str, given: Given, ask: Ask, pid: int) -> Finding:
 
 @asynccontextmanager
 async def _idle(given: Given) -> AsyncIterator[Given]:
-    """Have a process that takes a flood and does nothing; gives what leads the flood there."""
+    """Start a process that accepts a flood and does nothing; yields the way to it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     elsewhere = replace(given, base=NOBODYS, port=port)

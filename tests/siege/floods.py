@@ -180,7 +180,7 @@ async def idle(given: Given) -> None:
 
 
 def _begin() -> None:
-    """Tell who started this process that it begins now."""
+    """Report to the parent process that the flood begins now."""
     sys.stdout.write("begins\n")
     sys.stdout.flush()
 

@@ -77,7 +77,7 @@ class Grown(Struct, frozen=True):
 
 
 def grow(bridges: int, claims: Claims = "wait") -> Grown:
-    """Have a journal's bridges work at a load that their ComfyUIs can carry."""
+    """Run a journal's bridges at a load that their ComfyUIs can carry."""
     # Of many bridges a short time has as many jobs.
     seconds = 120.0 if bridges <= 50 else 60.0 if bridges <= 400 else 30.0
     fleet = Fleet(bridges, GPUS_EACH, costs=Costs(), claims=claims)
@@ -121,7 +121,7 @@ class Lived(Struct, frozen=True):
 
 
 def live(task: tuple[int, dict[str, int]]) -> Lived:
-    """Have the bridges of a journal work under more load than they can carry, and lose a tenth."""
+    """Run a journal's bridges under more load than they can carry, and kill a tenth of them."""
     seed, clients = task
     fleet = Fleet(BRIDGES_EACH, GPUS_EACH, costs=Costs(), seed=seed, films_at=_FILMS_AT)
     keep_asking(fleet, clients, _UNTIL_S)

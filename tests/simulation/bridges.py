@@ -116,7 +116,7 @@ class Side(Struct, frozen=True):
     broker: int
 
     async def crowd(self, jobs: int) -> None:
-        """Have each client run so many jobs, one after another."""
+        """Let each client run so many jobs, one after another."""
 
         async def client(name: str) -> None:
             for _ in range(jobs):

@@ -73,7 +73,7 @@ async def _main(server: PostgreSQL) -> None:
 
 
 def _bytes(address: str, began: tuple[str] | None) -> None:
-    """Tell how many bytes a job takes in the table with its indexes, and in the server's log."""
+    """Return how many bytes a job takes in the table with its indexes, and in the server's log."""
     with psycopg.connect(address) as connection:
         found = connection.execute(
             "SELECT pg_total_relation_size('jobs') / COUNT(*), "

@@ -39,7 +39,7 @@ class Spread(Struct, frozen=True):
 
 
 def keep_asking(fleet: Fleet, clients: Mapping[str, int], until: float) -> None:
-    """Have each client always wait for so many jobs: when one has ended, it asks for another."""
+    """Let each client always wait for so many jobs: when one has ended, it asks for another."""
 
     def again(record: Record) -> None:
         if fleet.now < until:
@@ -52,7 +52,7 @@ def keep_asking(fleet: Fleet, clients: Mapping[str, int], until: float) -> None:
 
 
 def ask_at_random(fleet: Fleet, clients: int, per_s: float, until: float) -> None:
-    """Have clients ask for so many jobs a second in all, at random times."""
+    """Let clients ask for so many jobs a second in all, at random times."""
     at = fleet.chance.expovariate(per_s)
     while at < until:
         fleet.ask(f"c{fleet.chance.randrange(clients)}", at)

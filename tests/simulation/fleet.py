@@ -393,7 +393,7 @@ class Fleet:
         return self._seq - sum(each.ended is not None for each in self.records.values())
 
     def ask(self, client: str, at: float | None = None, kind: Kind | None = None) -> None:
-        """Have a client ask for a job, of any kind, at a time, or now."""
+        """Let a client ask for a job, of any kind, at a time, or now."""
         if kind is None:
             (kind,) = self.chance.choices(self.kinds, [each.share for each in self.kinds])
         at = self.now if at is None else at
@@ -427,7 +427,7 @@ class Fleet:
         self.intake.write("Accept", record)
 
     def deliver_again(self, works: Sequence[tuple[str, Record]]) -> None:
-        """Have the broker keep the requests that a dead bridge has not acknowledged."""
+        """Put the requests that a dead bridge has not acknowledged back to the broker."""
         self._at_broker += [record for what, record in works if what == "Accept"]
 
     def began(self, record: Record) -> None:

@@ -93,7 +93,7 @@ def _renumbering() -> None:
 
 
 def _lone_commits() -> None:
-    """Have each transaction wait for others to share its commit."""
+    """Make each transaction wait for others that share its commit."""
     next_group = database.Database._next_group
 
     def gather(self: Any) -> Any:

@@ -28,7 +28,7 @@ RESULT = Numbered(b'{"job_id":"j1","n":', b"}")
 
 
 async def end(journal: Journal, job_id: str, *urls: str, client: str = "alice") -> None:
-    """Have a job end whose result is to be sent to some URLs."""
+    """End a job whose result is to be sent to some URLs."""
     hooks = [ResultWebhook(url) for url in urls]
     await journal.accept(draft(job_id, client=client, envelope=Envelope(webhooks=hooks)), 1.0)
     now, key = journal.clock.now(), Key(client, job_id)

@@ -200,7 +200,7 @@ class Peer:
         return [message for message in self.messages if _matches(topic, message.topic)]
 
     def repeat(self, message: Message) -> None:
-        """Have a message come once more, for another wait."""
+        """Make a message come once more, for another wait."""
         self._take(message)
 
     def forget(self) -> None:

@@ -114,7 +114,7 @@ def _declared(node: Any, info: ObjectInfo) -> dict[str, Any]:
 
 
 def problems(prompt: Any, info: ObjectInfo) -> Iterator[str]:
-    """Give what makes a prompt implausible, as far as the declarations tell.
+    """Return what makes a prompt implausible, as far as the declarations say.
 
     Choices are not checked: which models and files there are differs from server to server.
     """
@@ -134,7 +134,7 @@ def problems(prompt: Any, info: ObjectInfo) -> Iterator[str]:
 
 
 def _specs(declared: NodeClass, inputs: Mapping[str, Any]) -> Iterator[tuple[str, InputSpec]]:
-    """Give all inputs that the node has: also those of its choices, and the members of lists."""
+    """Return all inputs of the node, with those of its choices and the members of lists."""
     waiting = [(spec.name, spec) for spec in declared.inputs]
     while waiting:
         name, spec = waiting.pop()

@@ -57,7 +57,7 @@ async def measure(stand: Stand) -> list[Row]:
 
 
 async def _submit(stand: Stand, subscriber: Subscriber) -> float:
-    """Have some jobs accepted; returns the milliseconds for each."""
+    """Get some jobs accepted; returns the milliseconds for each."""
     waiting = iter(range(STEP))
 
     async def submit() -> None:

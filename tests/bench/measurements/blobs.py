@@ -56,7 +56,7 @@ async def measure(stand: Stand) -> list[Row]:
 
 
 async def _written(server: PostgreSQL, where: str) -> float:
-    """Have jobs end; returns the KB of the database's log for each MB of their outputs."""
+    """End jobs; returns the KB of the database's log for each MB of their outputs."""
     with server.database() as address:
         files: Files = (
             Blobs(address) if where == "database" else ObjectStore(MemoryStore(), "a bucket")

@@ -47,7 +47,7 @@ class Speed(Struct, frozen=True):
 
 
 async def measure(stand: Stand) -> list[Row]:
-    """Have one bridge on each database take turns."""
+    """Let one bridge on each database take turns."""
     found: dict[str, list[Speed]] = {name: [] for name in (SQLITE, UNSYNCED, *SERVERS)}
     with ExitStack() as stack:
         # On the disk of the rest, beside the run's own folder, which nobody else may enter.

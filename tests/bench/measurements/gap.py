@@ -25,7 +25,7 @@ TIMEOUT_S = 60.0
 
 
 async def measure(stand: Stand) -> list[Row]:
-    """Have jobs wait on both ways, and ask what ComfyUI waited."""
+    """Measure how long ComfyUI is idle between queued jobs, with the bridge and without."""
     ours: list[list[float]] = []
     direct: list[list[float]] = []
     async with stand.both({"half": half(0)}) as both:

@@ -130,7 +130,7 @@ async def _speed(
 
 
 async def crowd(stand: Stand, subscriber: Subscriber, jobs: int) -> None:
-    """Have each of some clients run `jobs` jobs, one after another."""
+    """Let each of some clients run `jobs` jobs, one after another."""
 
     async def client(name: str) -> None:
         for _ in range(jobs):

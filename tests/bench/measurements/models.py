@@ -27,7 +27,7 @@ REORDER_S = 60
 
 
 async def measure(stand: Stand) -> list[Row]:
-    """Have all jobs queued, then run; by bridges that differ in `reorder_s` alone."""
+    """Queue all jobs, then run them, on bridges that differ in `reorder_s` alone."""
     await asyncio.to_thread(_make, stand)
     preferring: list[list[float]] = []
     plain: list[list[float]] = []

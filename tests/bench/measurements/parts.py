@@ -39,7 +39,7 @@ KINDS: Mapping[str, tuple[str, type[BridgeProcess]]] = {
 
 
 async def measure(stand: Stand) -> list[Row]:
-    """Have a whole bridge and all others take turns on one ComfyUI, then with many jobs at once."""
+    """Let a whole bridge and all others take turns on one ComfyUI, then with many jobs at once."""
     async with AsyncExitStack() as stack:
         node = to_bridge("2")
         sides = [await side(stand, stack, name, kind, node) for name, (_, kind) in KINDS.items()]

@@ -64,7 +64,7 @@ def _of_one(times: Sequence[Sequence[float]], number: int) -> list[list[float]]:
 
 
 def _written(files: Folder, number: int, size: int) -> list[str]:
-    """Have new outputs in the store; return their hashes."""
+    """Put new outputs into the store; returns their hashes."""
     hashes = []
     for _ in range(number):
         data = os.urandom(size)

@@ -126,7 +126,7 @@ async def call(hass: HomeAssistant, service: str, entity: str, **data: Any) -> N
 
 
 async def control(order: str) -> Any:
-    """Have the test that runs this one do something to the bridge; returns once it is done."""
+    """Ask the test that runs this one to do something to the bridge; returns once it is done."""
     reader, writer = await asyncio.open_connection("127.0.0.1", CONTROL)
     writer.write(f"{order}\n".encode())
     answer = json.loads(await reader.readline())

@@ -20,7 +20,7 @@ ATTRIBUTES = ("installed_version", "latest_version", "in_progress", "release_sum
 
 
 async def report_release(home: HomeAssistant, bridge: FakeBridge, **release: Any) -> None:
-    """Have the ComfyUI's state say this of its releases."""
+    """Publish a state of the ComfyUI that says this of its releases."""
     shown = {"state": "ready", "since": 1, "restarts": 0, "release": release}
     bridge.fire("bridge/comfyui/default", shown, retain=True)
     await settled(home)

@@ -37,7 +37,7 @@ def automations(page: str) -> dict[str, dict[str, Any]]:
 
 
 async def set_up_page(house: HomeAssistant, page: str) -> dict[str, str]:
-    """Have the page's automations, accepted and on; returns their entities by their names."""
+    """Set up the page's automations and turn them on; returns their entities by their names."""
     config = list(automations(page).values())
     assert await async_setup_component(house, "automation", {"automation": config})
     await house.async_block_till_done()
@@ -53,7 +53,7 @@ async def call(house: HomeAssistant, action: str, **data: Any) -> None:
 
 
 async def add_cameras(house: HomeAssistant, *names: str) -> None:
-    """Have cameras at the broker, each with a picture."""
+    """Put cameras on the broker, each with a picture."""
     data = io.BytesIO()
     Image.new("RGB", (320, 240), "red").save(data, "JPEG")
     for name in names:

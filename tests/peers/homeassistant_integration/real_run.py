@@ -82,7 +82,7 @@ async def until(home: HomeAssistant, wanted: Callable[[], Any]) -> Any:
 
 
 async def control(order: str) -> Any:
-    """Have the test that runs this one do something to the bridge; returns once it is done."""
+    """Ask the test that runs this one to do something to the bridge; returns once it is done."""
     reader, writer = await asyncio.open_connection("127.0.0.1", CONTROL)
     writer.write(f"{order}\n".encode())
     answer = json.loads(await reader.readline())
@@ -119,7 +119,7 @@ async def add_task(house: HomeAssistant, entry: ConfigEntry, workflow: str, **op
 
 
 async def camera(house: HomeAssistant) -> None:
-    """Have a camera at the broker, with a picture."""
+    """Put a camera on the broker, with a picture."""
     config = {
         "name": None,
         "unique_id": "door",
