@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
@@ -45,6 +46,24 @@ def pytest_xdist_auto_num_workers() -> int:
     Each one more costs some four seconds of a core, to import and collect all tests.
     """
     return (os.cpu_count() or 1) + 1
+
+
+# The marks that all tests of a file have.
+_FILE_MARKS = re.compile(r"^pytestmark = (\[[^\]]*\]|.*)$", re.MULTILINE)
+_ONLY_WITHOUT = re.compile(r"not \w+(?: and not \w+)*")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file of which `-m "not broker and not slow"` would deselect every test.
+
+    Of other expressions than such ones, and of files named on the command line, pytest decides.
+    """
+    expression = config.option.markexpr
+    if not collection_path.match("test_*.py") or not _ONLY_WITHOUT.fullmatch(expression):
+        return None
+    marks = _FILE_MARKS.search(collection_path.read_text("utf-8"))
+    found = re.findall(r"pytest\.mark\.(\w+)", marks[1]) if marks else []
+    return True if {*found} & {*expression.replace(" and ", " ").split()} else None
 
 
 @pytest.hookimpl(wrapper=True)

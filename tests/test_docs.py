@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from bridge import config
 from bridge.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,17 @@ def _check(command: click.Command, words: list[str], line: str) -> None:
     for word in words:
         if word.startswith("-") and word != "-":
             assert word.partition("=")[0] in options, f"{line}: no option {word!r}"
+
+
+@pytest.mark.parametrize("page", ["home-assistant.md", "quick-start-home-assistant.md"])
+def test_the_settings_of_the_pages_for_home_assistant_are_settings(
+    page: str, tmp_path: Path
+) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    (block,) = re.findall(r"^```toml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    path = tmp_path / "comfy2mqtt.toml"
+    path.write_text(block)
+    assert config.load({}, {}, path).homeassistant
 
 
 def test_every_page_is_in_the_index() -> None:

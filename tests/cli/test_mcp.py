@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mcp
 import pytest
 from click.testing import CliRunner
 
@@ -20,6 +19,8 @@ from bridge.mosquitto import Mosquitto
 async def test_a_host_speaks_to_it_over_standard_input_and_output(
     broker: Mosquitto, tmp_path: Path
 ) -> None:
+    import mcp  # noqa: PLC0415 - it takes more than a second
+
     started = mcp.StdioServerParameters(
         command=sys.executable,
         args=["-m", "bridge", "mcp", "--client", "agent", "--mqtt-url", broker.url],

@@ -11,7 +11,6 @@ import pytest
 import yaml
 from playwright.async_api import Page, expect
 
-from bridge import config
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.peers.homeassistant_integration.environment import Place
@@ -21,6 +20,8 @@ from tests.peers.test_homeassistant_integration import HERE, checks, run, source
 from tests.support.browser import JOB_MS, chromium
 
 __all__ = ["sources"]  # a fixture
+pytestmark = [pytest.mark.peers, pytest.mark.comfyui, pytest.mark.timeout(900)]
+
 DOCS = Path("docs")
 PAGES = ("home-assistant.md", "quick-start-home-assistant.md")
 
@@ -38,17 +39,6 @@ def workflows() -> dict[str, Any]:
     return {"demo": demo, "img2img": {**photo(), "11": text}}
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_settings_of_the_pages_are_settings(page: str, tmp_path: Path) -> None:
-    (text,) = blocks(page, "toml")
-    path = tmp_path / "comfy2mqtt.toml"
-    path.write_text(text)
-    assert config.load({}, {}, path).homeassistant
-
-
-@pytest.mark.peers
-@pytest.mark.comfyui
-@pytest.mark.timeout(900)
 async def test_the_automations_of_the_pages_do_what_they_say(
     place: Place, sources: Path, attached: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:
@@ -64,9 +54,6 @@ async def test_the_automations_of_the_pages_do_what_they_say(
         )
 
 
-@pytest.mark.peers
-@pytest.mark.comfyui
-@pytest.mark.timeout(900)
 async def test_the_cards_of_the_pages_show_what_they_name_and_the_editor_takes_the_automations(
     place: Place, sources: Path, attached: StartBridge, broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Locator, Page, Request, async_playwright
+if TYPE_CHECKING:
+    from playwright.async_api import Browser, Locator, Page, Request
 
 _FIND = Path(__file__).with_name("chromium")
 _FLAGS = (
@@ -32,6 +33,9 @@ JOB_MS = 90_000
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
     """Run a headless Chromium, installed first if there is none, with a fresh profile."""
+    # Takes a quarter of a second, which tests without a browser are to do without.
+    from playwright.async_api import async_playwright  # noqa: PLC0415
+
     finding = await asyncio.create_subprocess_exec(str(_FIND), stdout=asyncio.subprocess.PIPE)
     found, _ = await finding.communicate()
     assert finding.returncode == 0, "there is no Chromium"

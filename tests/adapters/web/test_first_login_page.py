@@ -14,12 +14,12 @@ from tests.support.bridge import ROOT
 from tests.support.browser import chromium
 from tests.support.patience import PATIENCE_S
 
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
 # Where the page keeps it.
 KEY = "comfy2mqtt key"
 
 
-@pytest.mark.broker
-@pytest.mark.slow
 async def test_a_click_on_the_link_logs_a_browser_in(
     broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,13 +12,12 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 from msgspec import Struct
 from PIL import Image
-from playwright.async_api import Browser
 
 from bridge.adapters.mqtt.broker_address import web_address
 from bridge.adapters.web.adapter import WebAdapter
@@ -31,6 +30,9 @@ from bridge.mosquitto import Mosquitto
 from tests.support.bridge import ROOT, BridgeProcess
 from tests.support.browser import Window, chromium
 from tests.support.comfyui import supervised
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
 
 DEMO = json.loads((ROOT / "workflows/demo.json").read_text())
 # A picture and a mask in, both of them out.
