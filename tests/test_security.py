@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import cache
 from itertools import pairwise
@@ -34,10 +33,7 @@ GUARANTEES = rows_of(TEXT.partition("## The guarantees")[2].partition("\n## ")[0
 
 @cache
 def names_in(file: Path) -> frozenset[str]:
-    found = ast.walk(ast.parse(file.read_text()))
-    return frozenset(
-        each.name for each in found if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+    return frozenset(re.findall(r"^ *(?:async )?def (\w+)", file.read_text(), re.MULTILINE))
 
 
 @pytest.mark.parametrize("row", ISOLATION + ROWS + GUARANTEES, ids=lambda row: row[0][:60])

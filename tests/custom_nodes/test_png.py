@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngInfo
 
 from tests.custom_nodes.package import load
@@ -16,16 +16,22 @@ png: Any = load("formats.png")
 def photo(mode: str, width: int, height: int) -> Image.Image:
     """A gradient with a grain, which each of PNG's filters suits somewhere."""
     drawing = random.Random(1)
-    channels = len(mode)
-    rows = (
-        bytes(
-            (x + y * channel + drawing.randrange(8)) % 256
-            for x in range(width)
-            for channel in range(channels)
+    three_bits = bytes(value % 8 for value in range(256))
+    across = gradient((width, 1), 1).resize((width, height), Image.Resampling.NEAREST)
+    channels = []
+    for channel in range(len(mode)):
+        down = gradient((1, height), channel).resize((width, height), Image.Resampling.NEAREST)
+        noise = drawing.randbytes(width * height).translate(three_bits)
+        grain = Image.frombytes("L", (width, height), noise)
+        channels.append(
+            ImageChops.add_modulo(ImageChops.add_modulo(across, down), grain),
         )
-        for y in range(height)
-    )
-    return Image.frombytes(mode, (width, height), b"".join(rows))
+    return Image.merge(mode, channels)
+
+
+def gradient(size: tuple[int, int], step: int) -> Image.Image:
+    """A line that is brighter by `step` at each pixel, and begins again with black."""
+    return Image.frombytes("L", size, bytes(step * at % 256 for at in range(max(size))))
 
 
 def saved(picture: Image.Image, metadata: PngInfo | None = None) -> bytes:

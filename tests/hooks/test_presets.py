@@ -18,6 +18,12 @@ from tests.hooks.ollama import Ollama
 from tests.support.patience import PATIENCE_S
 
 
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look again at once, whether a program has done what it was asked for."""
+    monkeypatch.setattr(presets, "_LOOK_AGAIN_S", 0.01)
+
+
 @asynccontextmanager
 async def serving(
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]],

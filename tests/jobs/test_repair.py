@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sqlite3
 from contextlib import closing
@@ -21,9 +22,8 @@ from tests.jobs.test_journal import finish
 JOBS = 300
 
 
-async def kept(folder: Path) -> Path:
-    """A journal with many jobs, closed."""
-    path = folder / "journal.db"
+async def fill(path: Path) -> None:
+    """Write many jobs into a journal, of which every other one has ended, and close it."""
     journal = Journal(path)
     await journal.open()
     for number in range(JOBS):
@@ -32,6 +32,21 @@ async def kept(folder: Path) -> Path:
         if number % 2:
             await finish(journal, taken.key)
     await journal.close()
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a journal with many jobs: each test damages a copy of its own."""
+    path = tmp_path_factory.mktemp("filled") / "journal.db"
+    asyncio.run(fill(path))
+    return path.read_bytes()
+
+
+@pytest.fixture
+def path(tmp_path: Path, filled: bytes) -> Path:
+    """A journal with many jobs, closed."""
+    path = tmp_path / "journal.db"
+    path.write_bytes(filled)
     return path
 
 
@@ -68,15 +83,15 @@ def pages_of(path: Path, table: str) -> list[int]:
     return below(table_pages(path)[table])
 
 
-async def test_a_sound_journal_is_found_so(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_a_sound_journal_is_found_so(path: Path, tmp_path: Path) -> None:
     found = repair.check(path, tmp_path / "blobs")
     assert found.faults == []
     assert found.missing == []
 
 
-async def test_rows_around_the_damage_are_saved_and_the_damaged_file_stays(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_rows_around_the_damage_are_saved_and_the_damaged_file_stays(
+    path: Path, tmp_path: Path
+) -> None:
     leaves = pages_of(path, "jobs")
     spoil(path, leaves[len(leaves) // 2], leaves[2])
     assert repair.check(path, tmp_path / "blobs").faults
@@ -98,16 +113,14 @@ async def test_rows_around_the_damage_are_saved_and_the_damaged_file_stays(tmp_p
     await journal.close()
 
 
-async def test_an_index_that_is_damaged_costs_no_row(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_an_index_that_is_damaged_costs_no_row(path: Path, tmp_path: Path) -> None:
     spoil(path, table_pages(path)["jobs_by_number"])
     assert repair.check(path, tmp_path / "blobs").faults
     assert repair.repair(path).rows["jobs"] == JOBS
     assert repair.check(path, tmp_path / "blobs").faults == []
 
 
-async def test_numbers_go_on_above_all_that_may_have_been_used(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_numbers_go_on_above_all_that_may_have_been_used(path: Path) -> None:
     spoil(path, table_pages(path)["clients"])
     journal = Journal(path)
     with closing(sqlite3.connect(path)) as found:
@@ -140,8 +153,7 @@ async def test_a_file_that_is_no_journal_is_reported_in_one_line(
     assert path.read_bytes() == content
 
 
-async def test_damage_that_is_found_later_is_reported_in_one_line_too(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_damage_that_is_found_later_is_reported_in_one_line_too(path: Path) -> None:
     journal = Journal(path)
     await journal.open()
     spoil(path, *pages_of(path, "jobs"))
@@ -151,8 +163,7 @@ async def test_damage_that_is_found_later_is_reported_in_one_line_too(tmp_path: 
     await journal.close()
 
 
-async def test_nothing_is_repaired_below_a_bridge_that_runs(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_nothing_is_repaired_below_a_bridge_that_runs(path: Path, tmp_path: Path) -> None:
     journal = Journal(path)
     await journal.open()
     assert repair.check(path, tmp_path / "blobs").faults == []
@@ -161,8 +172,7 @@ async def test_nothing_is_repaired_below_a_bridge_that_runs(tmp_path: Path) -> N
     await journal.close()
 
 
-async def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
-    path = await kept(tmp_path)
+async def test_a_journal_of_a_newer_version_is_left_alone(path: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as journal:
         journal.execute("PRAGMA user_version = 999")
     for work in (lambda: repair.check(path, tmp_path), lambda: repair.repair(path)):

@@ -57,7 +57,7 @@ def test_large_payloads_are_spent_by_their_bytes(clock: Clock) -> None:
         time.request("mallory", "submit")
 
 
-@pytest.mark.parametrize("rate", [0.1, 100.0, 5_000.0])
+@pytest.mark.parametrize("rate", [0.1, 100.0, 1_000.0])
 def test_requests_within_their_rate_are_never_refused_for_what_they_cost(
     clock: Clock, rate: float
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bridge.comfyui.state import InstanceState
 from bridge.config import Config
 from bridge.contract.retained import Missing, MissingChoice
+from bridge.service import greeting
 from bridge.service.greeting import Readiness, greet, lines, obstacles
 from bridge.service.public_urls import page_address
 from bridge.workflows.catalogue import NodeRules
@@ -18,6 +19,11 @@ from bridge.workflows.workflow import Workflow
 from tests.workflows.graphs import INFO, NAMED
 
 READY = InstanceState("ready", 0.0, version="0.33.0")
+
+
+@pytest.fixture(autouse=True)
+def _often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greeting, "_LOOK_EVERY_S", 0.01)
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ Each stands between two comments that name it. Run as a program it draws them ag
 
 from __future__ import annotations
 
-import ast
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bridge.comfyui.state import TABLE
@@ -17,6 +16,7 @@ from bridge.jobs.state import TRANSITIONS, Transition
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
+_IMPORT = re.compile(r"^\s*(?:from|import) bridge\.(\w+)", re.MULTILINE)
 # Levels below which the topics of one kind lie.
 _KINDS = ("request", "response", "job", "set", "reply")
 
@@ -87,7 +87,7 @@ def comfyui_states() -> str:
 
 def rooms() -> str:
     """Draw which folder of bridge/ imports which; an arrow that others imply is left out."""
-    imports = {room: set(_imports(room)) - {room} for room in _rooms()}
+    imports = {room: _imports(room) - {room} for room in _rooms()}
     reach = {room: _reach(room, imports) for room in imports}
     lines = ["flowchart TD"]
     for room in sorted(imports):
@@ -100,17 +100,10 @@ def _rooms() -> list[str]:
     return sorted(path.parent.name for path in (ROOT / "bridge").glob("*/__init__.py"))
 
 
-def _imports(room: str) -> Iterator[str]:
-    known = set(_rooms())
-    for path in (ROOT / "bridge" / room).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            for name in names:
-                parts = name.split(".")
-                if parts[0] == "bridge" and len(parts) > 1 and parts[1] in known:
-                    yield parts[1]
+def _imports(room: str) -> set[str]:
+    files = (ROOT / "bridge" / room).rglob("*.py")
+    found = {name for path in files for name in _IMPORT.findall(path.read_text("utf-8"))}
+    return found & {*_rooms()}
 
 
 def _reach(room: str, imports: Mapping[str, set[str]]) -> set[str]:
