@@ -26,6 +26,7 @@ import {module}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["bridge.service", "bridge.cli.main", "bridge.client"])
 def test_it_is_imported_without_what_posix_alone_has(module: str) -> None:
     program = PROGRAM.format(names=POSIX_ONLY, module=module)

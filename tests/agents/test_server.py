@@ -20,6 +20,9 @@ from bridge.client.testing import InMemoryBridge
 from bridge.contract.errors import ExecutionError
 from tests.support.definitions import PNG, definition
 
+# The SDK takes more than a second to import, in each process that collects these tests.
+pytestmark = pytest.mark.slow
+
 VERSIONS = ["2025-11-25", "2026-07-28"]
 
 
@@ -161,7 +164,7 @@ async def test_nothing_is_run_where_the_person_declines(
 
 
 def how(version: str) -> dict[str, Any]:
-    """Have the client speak the protocol as it was, or as it is."""
+    """Return the options for a client that speaks this version of the protocol."""
     return {"mode": "legacy" if version < "2026" else version}
 
 

@@ -37,6 +37,7 @@ def defined_commands() -> Iterator[str]:
         yield from (f"{found.name}:{name}" for name, each in here.items() if each not in grouped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "modules"),
     [
@@ -88,6 +89,7 @@ def test_questions_that_nobody_answers_end_a_command_with_a_sentence(tmp_path: P
     assert "standard input ended before all questions were answered" in found.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 def test_closed_streams_fail_no_command(closed: str, tmp_path: Path) -> None:
     words = (sys.executable, "-m", "bridge", "keys", "list")
@@ -97,6 +99,7 @@ def test_closed_streams_fail_no_command(closed: str, tmp_path: Path) -> None:
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_mistyped_command_is_looked_for_among_all_though_none_is_loaded() -> None:
     program = "from bridge.cli.main import main; main(['job'])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)

@@ -98,6 +98,7 @@ def entry(host: Host, **changes: Any) -> dict[str, Any]:
     return {"name": "new.safetensors", "directory": "checkpoints", "url": host.url, **changes}
 
 
+@pytest.mark.slow
 async def test_a_missing_model_is_fetched_into_its_folder(host: Host, tmp_path: Path) -> None:
     made = entry(host, hash=SHA, hash_type="SHA256")
     command = Command(tmp_path / "home", host, made, entry(host, name="unused.safetensors"))
@@ -108,7 +109,7 @@ async def test_a_missing_model_is_fetched_into_its_folder(host: Host, tmp_path: 
     assert content(target) == DATA
     assert "checkpoints/new.safetensors: 3 of 3 MB" in err
     # What is there is not asked for again.
-    status, out, err = await command(*get)
+    status, out, err = await command.here(*get)
     assert (status, out) == (0, "")
     assert "nothing to fetch" in err
     assert len(host.ranges) == 1
@@ -129,7 +130,10 @@ async def test_doctor_names_the_file_its_folder_its_url_and_the_command(
     ("changes", "hosts", "said"),
     [
         ({}, "huggingface.co", "localhost is not among the hosts"),
-        ({"hash": "0" * 64, "hash_type": "SHA256"}, "localhost", "is not the right one"),
+        pytest.param(
+            *({"hash": "0" * 64, "hash_type": "SHA256"}, "localhost", "is not the right one"),
+            marks=pytest.mark.slow,
+        ),
         ({"url": "http://localhost/a"}, "localhost", "names no URL"),
         ({"directory": "../custom_nodes"}, "localhost", "names no URL"),
     ],

@@ -30,6 +30,7 @@ def grown(*words: str) -> int:
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps none of it")
 def test_memory_of_large_messages_is_given_back_to_the_system() -> None:
     assert grown() > 7_000_000

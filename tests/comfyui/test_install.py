@@ -159,7 +159,7 @@ async def test_where_it_cannot_be_made_the_settings_for_ones_own_are_named(
         await install.ensure(world.report)
 
 
-@pytest.mark.usefixtures("world")
+@pytest.mark.slow
 async def test_a_package_with_another_hash_is_not_installed(world: World) -> None:
     """As from an index that somebody has taken over."""
     changed = write_wheel(world.wheels, install.TORCH.torch, {"torch.py": "print('not theirs')"})

@@ -32,6 +32,7 @@ NO_CHANNELS = {
 PARTS = {"Ask", "FetchBytes", "JobMessage", "Named", "OfAll", "OfGpu", "SetMessage"}
 
 
+@pytest.mark.slow
 def test_the_documents_in_docs_are_drawn_from_the_code(tmp_path: Path) -> None:
     assert documents.stale(DOCS) == [], "run `make documents`"
     documents.write(tmp_path)

@@ -57,6 +57,7 @@ def test_what_is_no_hash_is_no_file(tmp_path: Path, name: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_all_of_it_goes_when_the_process_ends(tmp_path: Path) -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"

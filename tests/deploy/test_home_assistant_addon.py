@@ -204,6 +204,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 async def test_a_mistake_ends_it_with_one_line_that_names_it(mistake: str, tmp_path: Path) -> None:
     answer, status, options, variables, expected = MISTAKES[mistake]
@@ -219,6 +220,7 @@ async def test_a_mistake_ends_it_with_one_line_that_names_it(mistake: str, tmp_p
         assert add_on.log.count("\n") == 1
 
 
+@pytest.mark.slow
 async def test_a_supervisor_that_is_away_is_named(tmp_path: Path) -> None:
     add_on = AddOn(tmp_path, "http://127.0.0.1:9/services/mqtt")
     assert await (await add_on.start()).wait() == 1
@@ -226,6 +228,7 @@ async def test_a_supervisor_that_is_away_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in add_on.log
 
 
+@pytest.mark.slow
 async def test_a_backup_that_is_damaged_stays_and_is_named(tmp_path: Path) -> None:
     async with supervisor({"data": {"host": "127.0.0.1", "port": 9}}) as address:
         add_on = AddOn(tmp_path, address)

@@ -22,6 +22,8 @@ from tests.support.peer import Peer
 from tests.support.postgresql import PostgreSQL
 from tests.support.tcpproxy import TcpProxy
 
+pytestmark = pytest.mark.slow
+
 COLOUR = {"colour": graphs.colour()}
 # A statement without a name is parsed (protocol 3.0, "P"): how a transaction is committed.
 COMMIT = b"P\0\0\0\x0e\0COMMIT\0"

@@ -144,6 +144,7 @@ async def test_a_server_that_is_not_there_is_reported_without_the_password() -> 
     await journal.close()
 
 
+@pytest.mark.slow
 def test_a_bridge_with_sqlite_does_without_psycopg() -> None:
     code = "import sys; sys.modules['psycopg'] = None; import bridge.service"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -321,6 +321,7 @@ CONTAINMENT: tuple[Mutant, ...] = (
         new="host=host",
         guarantee="no page from elsewhere speaks to the server for agents",
         tests=("tests/agents/test_server.py",),
+        slow=True,
     ),
     Mutant(
         name="numbers-of-any-length",

@@ -110,6 +110,7 @@ FLOODS: tuple[Mutant, ...] = (
         new="            if True:\n",
         guarantee="a start on a full disk or without its database waits",
         tests=("tests/service/test_starting.py",),
+        slow=True,
     ),
     Mutant(
         name="folders-of-others-swept",

@@ -299,5 +299,6 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         new="subprocess.run(restore, check=False).returncode < 0:",
         guarantee="a backup that cannot be restored stays, and no bridge begins without it",
         tests=("tests/deploy/test_home_assistant_addon.py",),
+        slow=True,
     ),
 )

@@ -14,6 +14,7 @@ SETS: tuple[Mutant, ...] = (
         new="if given and not secrets.compare_digest(given, wanted):",
         guarantee="over HTTP only who sends the token runs workflows",
         tests=("tests/agents/test_server.py",),
+        slow=True,
     ),
     Mutant(
         name="agents-near-by",
@@ -30,6 +31,7 @@ SETS: tuple[Mutant, ...] = (
         new="            except Forbidden:\n                may = True",
         guarantee="an agent is offered what its client may use",
         tests=("tests/agents/test_server.py",),
+        slow=True,
     ),
     Mutant(
         name="warmed-after-each-job",

@@ -34,6 +34,7 @@ NOT_WANTED_YET = (
 MOST_MODULES = 515
 
 
+@pytest.mark.slow
 def test_a_bridge_loads_no_feature_that_is_off() -> None:
     program = (
         "import sys, bridge.cli.main, bridge.cli.commands.serve, bridge.cli.serve;"

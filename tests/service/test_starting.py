@@ -38,6 +38,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_a_start_on_a_full_disk_waits_until_there_is_room(tmp_path: Path) -> None:
     """No file of the process may grow: to it that is a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -125,6 +125,7 @@ def test_a_link_from_an_output_that_a_group_does_not_show_is_none() -> None:
     assert "images" not in prompt["9"]["inputs"]
 
 
+@pytest.mark.slow
 def test_many_groups_within_groups_cost_no_more_than_is_allowed() -> None:
     empty = comparison.load("groups")["plain"]["extra"]["groupNodes"]["My Group"]["nodes"][0]
     groups = {"g0": {"nodes": [empty] * 8, "links": []}}
