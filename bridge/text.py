@@ -226,6 +226,9 @@ def plain_problem(problem: str) -> str:
     problem, _, where = problem.partition(" - at `$")
     problem = _UNKNOWN.sub(r"unknown field '\1'", _MISSING.sub(r"'\1' is missing", problem))
     problem = _EXPECTED.sub(lambda found: _expected(found["kinds"]), problem)
+    problem = re.sub(
+        r"^Invalid enum value ('.*'|-?\d+)", r"\1 is none of the allowed values", problem
+    )
     problem = re.sub(r" of length >= 1$", " of at least 1 character", problem)
     problem = re.sub(r" of length >= (\d+)$", r" of at least \1 characters", problem)
     problem = re.sub(r" of length <= (\d+)$", r" of at most \1 characters", problem)

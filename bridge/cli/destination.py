@@ -19,6 +19,7 @@ from bridge.atomicfile import try_folder, write_file
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.client import Job, JobOutput
 from bridge.contract.messages import Format
+from bridge.contract.targets import extension_of
 
 STANDARD_OUTPUT = "-"
 _FORMATS: dict[str, Format] = {".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -57,12 +58,7 @@ def format_of(text: str) -> Format | None:
 def default_name(job: Job, output: JobOutput) -> str:
     """Return a file name that says whose output it is; no path in it is believed."""
     stem = _UNSAFE.sub("_", f"{job.workflow}-{job.id[:12]}-{output.info.index}")
-    return f"{stem}{extension_of(output.info.content_type)}"
-
-
-def extension_of(content_type: str) -> str:
-    """Return the extension of files of a content type."""
-    return mimetypes.guess_extension(content_type.partition(";")[0]) or ".bin"
+    return f"{stem}.{extension_of(output.info)}"
 
 
 class _Folder:

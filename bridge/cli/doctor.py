@@ -36,6 +36,7 @@ from bridge.contract.retained import BridgeHealth, BridgeInfo, ComfyUIState, Gpu
 from bridge.contract.topics import Topics, matches
 from bridge.jobs.database import DatabaseError, probe
 from bridge.mqtt import BadCertificate, Connection, ConnectionRefused, MqttError, Subscription
+from bridge.resources import where_workflows_are
 from bridge.service import checks
 from bridge.service.instances import ON_LINUX, interpreter
 from bridge.service.public_urls import own_address
@@ -380,6 +381,7 @@ def _can_update(settings: Config) -> bool:
 async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     if not settings.workflows.is_dir():
         return  # reported above
+    yield Finding(good=True, what=f"workflows: {where_workflows_are(settings.workflows)}")
     names = [each.name for each in settings.comfyuis]
     nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
     keyed = [

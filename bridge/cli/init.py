@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import click
 
-from bridge import config
+from bridge import config, resources
 from bridge.adapters.mqtt.broker_address import bridge_address
 from bridge.atomicfile import PRIVATE, write_file
 from bridge.cli.doctor import examine
@@ -36,11 +37,28 @@ def write_settings(file: Path, *, overwrite: bool) -> None:
         write_file(file, draft(chosen).encode(), mode=PRIVATE)
     except OSError as error:
         stop(f"{file} cannot be written: {error.strerror}", FAILED)
+    click.echo(f"\n{file} is written.")
+    if file.resolve().parent == Path.cwd():
+        _make_workflows()
+
+
+def _make_workflows() -> None:
+    """Make the folder that `serve` reads in the working folder, with the examples.
+
+    Without it a bridge has those that come with the package, and takes no file of the user's.
+    """
+    try:
+        shutil.copytree(resources.folder("workflows"), config.Config().workflows)
+    except FileExistsError:
+        return
+    except OSError as error:
+        stop(f"the folder workflows cannot be written: {error.strerror}", FAILED)
+    click.echo("The folder workflows has three examples: put your own workflows beside them.")
 
 
 async def try_settings(file: Path) -> int:
     """Try the file; returns the exit status of `doctor`."""
-    click.echo(f"\n{file} is written. `comfy2mqtt doctor` tests it:\n")
+    click.echo("`comfy2mqtt doctor` tests the settings:\n")
     try:
         status = await examine(config.load({}, file=file), as_json=False)
     except ConfigError as error:

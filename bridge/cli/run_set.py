@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import click
 
 from bridge.atomicfile import write_file
-from bridge.cli.destination import STANDARD_OUTPUT, check_folder, extension_of
+from bridge.cli.destination import STANDARD_OUTPUT, check_folder
 from bridge.cli.options import INTERRUPTED
 from bridge.cli.progress import SetProgress
 from bridge.cli.shared import FAILED, WRONG_USAGE, explain, stop
@@ -23,6 +23,7 @@ from bridge.contract.errors import BridgeError
 from bridge.contract.messages import encode, or_none
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetResult
+from bridge.contract.targets import extension_of
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _RANGE = re.compile(r"(?P<start>-?[0-9.]+)\.\.(?P<to>-?[0-9.]+)(:(?P<step>-?[0-9.]+))?")
@@ -92,7 +93,7 @@ async def _save_collected(
     paths = []
     for output in await jobs.outputs():
         stem = _UNSAFE.sub("_", f"{jobs.workflow}-{jobs.id[:12]}-{output.info.name}")
-        path = folder / f"{stem}{extension_of(output.info.content_type)}"
+        path = folder / f"{stem}.{extension_of(output.info)}"
         paths.append(await _saved(jobs, path, output, as_json=as_json))
     for each in or_none(result.missing) or []:
         click.echo(each.error.message, err=True)
@@ -126,7 +127,7 @@ def folder_of(text: str) -> Path:
 def _file_name(jobs: Set, job: Job, output: JobOutput) -> str:
     """Return a file's name: the set's beginning, the job's place in it, and the output's."""
     stem = f"{jobs.workflow}-{jobs.id[:12]}{job.id.removeprefix(jobs.id)}-{output.info.index}"
-    return f"{_UNSAFE.sub('_', stem)}{extension_of(output.info.content_type)}"
+    return f"{_UNSAFE.sub('_', stem)}.{extension_of(output.info)}"
 
 
 def _rows(path: Path, text: str) -> list[dict[str, Any]]:

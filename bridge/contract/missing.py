@@ -55,6 +55,8 @@ def advice(missing: Missing, workflow: str = "WORKFLOW") -> str:
         return f"fetch the models: comfy2mqtt models get {workflow}"
     if models(missing):
         return "docs/models.md says where to get it, and where it goes"
-    if missing.nodes or missing.choices or missing.inputs:
+    if missing.inputs and not (missing.nodes or missing.choices):
+        return "connect the input in ComfyUI, and save the workflow again"
+    if missing.nodes or missing.choices:
         return "install the nodes or models in ComfyUI, then restart it"
     return "set comfyui_api_key_file to a file with a key of Comfy.org"

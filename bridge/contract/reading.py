@@ -106,25 +106,41 @@ def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
     field = where.strip("`").removeprefix("$").removeprefix(".")
     if "matching regex" in problem:
         problem = f"expected {ID_RULE}"
-    allowed = _choices(kind, field)
+    of_field = _type_of(kind, field)
+    allowed: list[Any] | None = None
+    meant = ""
+    if isinstance(of_field, inspect.LiteralType):
+        allowed = list(of_field.values)
+        if "enum value" in problem:
+            meant = did_you_mean(problem.partition("'")[2].rstrip("'"), map(str, allowed))
+    if isinstance(of_field, inspect.IntType | inspect.FloatType):
+        problem = _range(of_field) or problem
     if not field and "field `" in problem:
         field = problem.split("`")[1]
         allowed = sorted(kind.__struct_fields__)
         unknown = f"unknown field{did_you_mean(field, allowed)}"
         problem = "required" if "missing" in problem else unknown
-    problem = plain_problem(problem)
+    problem = plain_problem(problem) + meant
     message = f"{field}: {problem}" if field else problem
     return BadRequest(message, field=field or None, allowed=allowed)
 
 
-def _choices(kind: type[Struct], field: str) -> list[Any] | None:
-    """Return the words that a field takes, if it takes only some; `field` is a path."""
+def _range(number: inspect.IntType | inspect.FloatType) -> str | None:
+    """Return what a number with two limits may be; a problem names the one that was passed."""
+    if number.ge is None or number.le is None:
+        return None
+    noun = "a whole number" if isinstance(number, inspect.IntType) else "a number"
+    return f"expected {noun} from {number.ge} to {number.le}"
+
+
+def _type_of(kind: type[Struct], field: str) -> inspect.Type:
+    """Return the type of a field; `field` is a path."""
     found: inspect.Type = inspect.type_info(kind)
     for name in field.split("."):
         fields = found.fields if isinstance(found, inspect.StructType) else ()
         by_name = {each.name: each.type for each in fields}
         found = _without_unset(by_name.get(name.partition("[")[0], inspect.AnyType()))
-    return list(found.values) if isinstance(found, inspect.LiteralType) else None
+    return found
 
 
 def _without_unset(found: inspect.Type) -> inspect.Type:

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 from msgspec import UNSET, Struct
 
 from bridge.contract.errors import BadRequest
-from bridge.contract.messages import OutputInfo
+from bridge.contract.messages import OutputInfo, or_none
 from bridge.text import in_quotes
 
 # What a placeholder may be; what it stands for has no character that separates folders.
@@ -253,10 +253,13 @@ def _safe(value: str) -> str:
 
 
 def extension_of(info: OutputInfo) -> str:
-    """Return an output's extension, without a dot."""
+    """Return an output's extension, without a dot: its type's, else its file's own."""
     main = info.content_type.partition(";")[0].strip().lower()
     short = main.rpartition("/")[2].removeprefix("x-")
-    return _EXTENSIONS.get(main) or (short if _EXTENSION.fullmatch(short) else "bin")
+    if main in _EXTENSIONS or _EXTENSION.fullmatch(short):
+        return _EXTENSIONS.get(main, short)
+    _, dot, named = (or_none(info.filename) or "").lower().rpartition(".")
+    return named if dot and _EXTENSION.fullmatch(named) else "bin"
 
 
 def filled(template: str, values: Mapping[str, str]) -> str:

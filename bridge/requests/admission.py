@@ -41,7 +41,7 @@ from bridge.requests.drafts import QueueRoom
 from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
-from bridge.workflows import binding
+from bridge.workflows import binding, models
 from bridge.workflows.binding import Bound
 from bridge.workflows.catalogue import Needs, NodeCatalogue, NodeRules, nodes_of
 from bridge.workflows.library import Library
@@ -326,7 +326,11 @@ def check_runnable(workflow: Workflow, bound: Bound, catalogue: NodeCatalogue) -
     """Return a prompt's needs. Raises InvalidInput or ComfyUIUnavailable if nobody has them."""
     needs = catalogue.needs(bound.prompt)
     if not catalogue.is_met(workflow.version, needs):
-        drafts.check_runnable(bound, catalogue.lacking(nodes_of(bound.prompt).values()))
+        nodes = nodes_of(bound.prompt)
+        lacking = catalogue.lacking(nodes.values())
+        if lacking is not None:
+            lacking = models.described(lacking, workflow.models, nodes)
+        drafts.check_runnable(workflow.name, bound, lacking)
         catalogue.note_met(workflow.version, needs)
     return needs
 

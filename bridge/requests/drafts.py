@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct
 
+from bridge.contract import missing
 from bridge.contract.errors import Busy, ComfyUIUnavailable, InvalidInput, QuotaExceeded
 from bridge.contract.messages import Submit, or_none
 from bridge.contract.retained import Missing
@@ -54,8 +55,10 @@ def check_room(client: str, room: QueueRoom) -> None:
         )
 
 
-def check_runnable(bound: Bound, lacking: Missing | None) -> None:
+def check_runnable(workflow: str, bound: Bound, lacking: Missing | None) -> None:
     """Refuse what no connected ComfyUI can run; wait with None, while none has reported its nodes.
+
+    `workflow` is the name of the prompt's workflow.
 
     Raises InvalidInput for a value that the request itself gave, else ComfyUIUnavailable.
     """
@@ -70,9 +73,9 @@ def check_runnable(bound: Bound, lacking: Missing | None) -> None:
                 allowed=choice.allowed,
             )
     if lacking.nodes or lacking.choices:
-        wanted = [*lacking.nodes, *(choice.value for choice in lacking.choices)]
+        wanted = [*lacking.nodes, *map(missing.in_words, lacking.choices)]
         raise ComfyUIUnavailable(
-            f"no connected ComfyUI has {', '.join(wanted)}: install it there",
+            f"no connected ComfyUI has {', '.join(wanted)}; {missing.advice(lacking, workflow)}",
             missing=msgspec.to_builtins(lacking),
         )
     if lacking.api_key:

@@ -41,11 +41,10 @@ async def serve(config: Config) -> None:
     # A disk or a name server may not answer.
     await first(asyncio.to_thread(check_start, config), stopping.wait())
     found = None if stopping.is_set() else await instances.configs(config, stopping)
-    if found is None:
-        return
-    while not await _served(Bridge(config, address, found), stopping):
+    while found is not None and not await _served(Bridge(config, address, found), stopping):
         log.warning("the other bridges took over from this one: starting again")
         await asyncio.sleep(ANEW_S)
+    log.info("stopped")
 
 
 async def _served(bridge: Bridge, stopping: asyncio.Event) -> bool:

@@ -17,6 +17,7 @@ from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.mqtt import Address
+from bridge.resources import where_workflows_are
 from bridge.service.greeting import Readiness, greet
 from bridge.service.parts import BridgeParts
 from bridge.service.public_urls import page_address
@@ -87,6 +88,11 @@ class Bridge:
         """Accept no more requests, wait for running jobs, disconnect; the journal has the rest."""
         parts = self._parts
         await parts.connections.drain()
+        if parts.dispatcher.book.is_busy:
+            log.info(
+                "running jobs have %g s to end (stop_s); the next start continues with the rest",
+                self._config.stop_s,
+            )
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.stop_s):
                 await parts.dispatcher.drain()
@@ -114,6 +120,7 @@ class Bridge:
             comfyuis={each.name: each.state for each in parts.instances},
             workflows=list(parts.library.workflows.values()),
             broken=len(parts.library.broken),
+            folder=where_workflows_are(config.workflows),
             page=page_address(config),
             addresses={
                 config.instance_name(each): each.url

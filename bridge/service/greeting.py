@@ -24,8 +24,8 @@ class Readiness(Struct, frozen=True):
     """The state of all that a bridge needs before it is ready.
 
     `comfyuis` are the states by name, `addresses` those of attached ones, `workflows` those that
-    were read, `broken` the files that could not be; `page` is the address of the page, if there is
-    one.
+    were read, `broken` the files that could not be; `folder` says where they were read; `page` is
+    the address of the page, if there is one.
     """
 
     broker: str
@@ -33,6 +33,7 @@ class Readiness(Struct, frozen=True):
     comfyuis: Mapping[str, InstanceState]
     workflows: Sequence[Workflow]
     broken: int = 0
+    folder: str = ""
     page: str | None = None
     addresses: Mapping[str, str] = {}
 
@@ -82,6 +83,7 @@ def lines(readiness: Readiness, seconds: float) -> Iterator[str]:
     for name, state in readiness.comfyuis.items():
         version = f" {state.version}" if state.version else ""
         yield f"ComfyUI {name}{version}: {state.state}"
+    yield f"workflows: {readiness.folder}"
     able = [each.name for each in readiness.workflows if each.runnable and not each.forbidden]
     yield f"workflows that can run: {', '.join(able) or 'none'}"
     for each in readiness.workflows:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bridge.config import Config, first_line
 from bridge.jobs.database import DatabaseError, need_driver
 from bridge.media.files import Files, Folder, MigratingFiles
+from bridge.resources import how_to_add
 
 if TYPE_CHECKING:
     from bridge.jobs.object_store import ObjectStore
@@ -55,9 +56,7 @@ def _need_obstore() -> None:
     try:
         importlib.import_module("obstore")
     except ImportError:
-        raise DatabaseError(
-            "blobs in a bucket need obstore: pip install 'comfy2mqtt[s3]'"
-        ) from None
+        raise DatabaseError(f"blobs in a bucket need obstore: {how_to_add('s3')}") from None
 
 
 def _beside_journal(config: Config) -> Files:

@@ -250,12 +250,17 @@ def _by_input(
 def _main(workflow: Workflow, main: Text | Inline) -> Input:
     """Find the input that a bare payload is meant for: the first of its kind."""
     wanted = "a text" if isinstance(main, Text) else "media"
-    for spec in workflow.inputs:
-        media = KINDS[spec.kind].media
-        if media if isinstance(main, Inline) else spec.kind == "text":
-            return spec
+
+    def fits(spec: Input) -> bool:
+        return KINDS[spec.kind].media if isinstance(main, Inline) else spec.kind == "text"
+
+    found = next(filter(fits, workflow.inputs), None)
+    if found is not None:
+        return found
+    by_place = next((name for name, spec in workflow.places.items() if fits(spec)), None)
+    how = "" if by_place is None else f": send an object with inputs by name, such as {by_place!r}"
     raise InvalidInput(
-        f"the payload is {wanted}, but the workflow has no input for it",
+        f"the payload is {wanted}, but the workflow has no input for it{how}",
         allowed=[spec.name for spec in workflow.inputs],
     )
 

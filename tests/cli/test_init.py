@@ -55,6 +55,32 @@ def test_the_defaults_set_nothing_but_the_page_and_a_comfyui_yet_to_come_is_no_f
     )
 
 
+def test_a_folder_for_workflows_is_made_with_the_examples_where_there_is_none(
+    answer: Answer,
+) -> None:
+    given = answer("127.0.0.1:9", "", "", "-", "")
+    assert "put your own workflows beside them" in given.stdout
+    made = config.load({}, {}, FILE).workflows
+    assert made == Path("workflows")
+    assert sorted(each.name for each in made.iterdir()) == [
+        *("demo.json", "img2img.json", "txt2img.json")
+    ]
+    assert f"workflows: in {made.absolute()}" in given.stdout
+
+
+def test_a_folder_of_workflows_that_is_there_is_left(answer: Answer) -> None:
+    Path("workflows").mkdir()
+    assert "beside them" not in answer("127.0.0.1:9", "", "", "-", "").stdout
+    assert list(Path("workflows").iterdir()) == []
+
+
+def test_settings_for_elsewhere_make_no_folder_here(answer: Answer) -> None:
+    Path("etc").mkdir()
+    given = answer("127.0.0.1:9", "", "", "-", "", words=("--file", "etc/comfy2mqtt.toml"))
+    assert not Path("workflows").exists()
+    assert f"for your own make the folder {Path('workflows').absolute()}" in given.stdout
+
+
 def test_a_file_that_is_there_is_left_and_a_broker_that_cannot_be_is_reported(
     answer: Answer,
 ) -> None:

@@ -36,7 +36,7 @@ MODEL = Missing(choices=[choice("sd15.safetensors")])
             "mine",
             Missing(inputs=[MissingInput(node="3", input="image", type="IMAGE")]),
             "missing input image of node 3",
-            "install",
+            "connect the input",
         ),
     ],
 )

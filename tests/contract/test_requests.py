@@ -246,6 +246,20 @@ def test_a_wrong_request_says_what_is_allowed(
     assert caught.value.details == details
 
 
+@pytest.mark.parametrize(
+    ("payload", "told"),
+    [
+        (b'{"$priority": 1000}', "priority: expected a whole number from -100 to 100"),
+        (b'{"$priority": "high"}', "priority: expected a whole number from -100 to 100"),
+        (b'{"$repeat": 0}', "repeat: expected a whole number of at least 1"),
+    ],
+)
+def test_a_number_beyond_its_limits_is_refused_with_both(payload: bytes, told: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        requests.decode_run("demo", None, payload)
+    assert caught.value.message == told
+
+
 def test_an_unknown_verb_says_which_there_are() -> None:
     with pytest.raises(BadRequest) as caught:
         requests.decode("dance", b"")
@@ -260,6 +274,10 @@ def test_an_unknown_verb_says_which_there_are() -> None:
         (
             lambda: requests.decode("submit", b'{"workflow": "demo", "inptus": {}}'),
             "inptus: unknown field; did you mean 'inputs'?",
+        ),
+        (
+            lambda: requests.decode_run("demo", None, b'{"$output": {"dither": "spectra6"}}'),
+            "output.dither: 'spectra6' is none of the allowed values; did you mean 'spectra-6'?",
         ),
         (
             lambda: requests.decode_run("demo", None, b'{"$outptu": {}}'),

@@ -203,3 +203,20 @@ def test_the_jobs_of_a_set_need_a_place_each(url: str, *, apart: bool) -> None:
 )
 def test_an_extension_is_that_of_the_type(content_type: str, extension: str) -> None:
     assert targets.extension_of(info(content_type=content_type)) == extension
+
+
+@pytest.mark.parametrize(
+    ("content_type", "filename", "extension"),
+    [
+        ("application/octet-stream", "ComfyUI_00001_.latent", "latent"),
+        ("model/gltf-binary", "ComfyUI_00001_.glb", "glb"),
+        ("application/octet-stream", "odd.a/../b", "bin"),
+        ("application/octet-stream", "none", "bin"),
+        ("image/png", "picture.exe", "png"),
+    ],
+)
+def test_an_extension_of_a_type_that_says_nothing_is_the_files_own(
+    content_type: str, filename: str, extension: str
+) -> None:
+    output = info(content_type=content_type, filename=filename)
+    assert targets.extension_of(output) == extension

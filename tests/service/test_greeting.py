@@ -49,12 +49,14 @@ def test_a_bridge_says_what_it_has_and_what_can_run(workflow: Workflow) -> None:
         comfyuis={"main": READY},
         workflows=[workflow, lacks, odd, denied],
         broken=1,
+        folder="in /srv/workflows",
         page="http://127.0.0.1:8090/",
     )
     assert readiness.ready
     assert list(lines(readiness, 9.2)) == [
         "broker: mqtt://h:1883",
         "ComfyUI main 0.33.0: ready",
+        "workflows: in /srv/workflows",
         "workflows that can run: named",
         "workflow txt2img cannot run: optional: needs a model, sd.safetensors",
         "workflow odd cannot run: missing Rare",

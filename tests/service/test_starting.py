@@ -16,6 +16,7 @@ import pytest
 from bridge.config import Config
 from bridge.jobs.database import DatabaseError, TransientError
 from bridge.jobs.journal import Journal
+from bridge.resources import how_to_add
 from bridge.service import instances, serve
 from bridge.service.starting import waited_out
 from tests.support.patience import PATIENCE_S
@@ -110,12 +111,12 @@ async def test_each_step_is_tried_again_until_it_succeeds() -> None:
         (
             {"journal": "postgresql://h/db"},
             "psycopg",
-            "a journal in PostgreSQL needs psycopg: pip install 'comfy2mqtt[postgresql]'",
+            f"a journal in PostgreSQL needs psycopg: {how_to_add('postgresql')}",
         ),
         (
             {"blobs": "s3://bucket/outputs"},
             "obstore",
-            "blobs in a bucket need obstore: pip install 'comfy2mqtt[s3]'",
+            f"blobs in a bucket need obstore: {how_to_add('s3')}",
         ),
     ],
 )

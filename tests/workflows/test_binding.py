@@ -272,6 +272,9 @@ def test_nothing_is_given_twice() -> None:
     without_text = {key: node for key, node in NAMED.items() if key != "1"}
     with pytest.raises(InvalidInput, match="no input for it"):
         bind(without_text, {"picture": PICTURE}, Text("x"))
+    # Which has its only text at a place, without a name.
+    with pytest.raises(InvalidInput, match=r"an object .* such as '92\.filename_prefix'"):
+        bind({"92": {**SAVED, "inputs": {"filename_prefix": "x"}}}, {}, Text("x"))
 
 
 VALUES = st.one_of(

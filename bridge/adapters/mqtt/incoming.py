@@ -84,6 +84,15 @@ def _context(
     )
 
 
+def is_nameless(topics: Topics, incoming: Incoming) -> bool:
+    """True if a message would be a request, but names no client and verb that could be answered."""
+    asked = matches(topics.requests, incoming.topic)
+    try:
+        return asked and topics.parse_request(incoming.topic) is None
+    except BadTopic:
+        return False
+
+
 def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) -> Lane | None:
     """Return the lane of a message, its client's; None for messages of no client.
 

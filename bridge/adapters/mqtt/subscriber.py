@@ -19,6 +19,7 @@ from bridge.adapters.mqtt.extension import Extension, RefusedFilters, dispatch
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
     is_dropped,
+    is_nameless,
     kind_of_other,
     lane_of,
     needs_delivery,
@@ -28,12 +29,13 @@ from bridge.adapters.mqtt.last_values import LastValues
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.reconnect import Reconnect
 from bridge.adapters.mqtt.retained import OFFLINE, Retained
-from bridge.contract.topics import Topics
+from bridge.contract.topics import ID_RULE, Topics
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Journal
 from bridge.mqtt import Address, Connection, ConnectionLost, Incoming, Pacer, Subscription, Will
 from bridge.requests.context import Answer
 from bridge.requests.handler import RequestHandler
+from bridge.text import in_quotes
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,8 @@ GROUP = "a group of bridges"
 _PASSED_OVER_AT_ONCE = 16
 # A larger payload is hashed in a thread: 16 MB take 10 ms and more.
 _HASHED_AT_ONCE = 256 * 1024
+# Topics of requests without a valid name that are logged: anybody may think up more.
+_NAMELESS_REPORTED = 20
 
 
 class BrokerSettings(Struct, frozen=True):
@@ -102,6 +106,7 @@ class Subscriber:
         self._lost_at = journal.clock.now()
         self._group = group
         self._draining = False
+        self._nameless: set[str] = set()
         # What is being handled, by its delivery: also what came on a connection that is over.
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         # Of each client with a large message that is being hashed: the last that waits for it.
@@ -323,6 +328,7 @@ class Subscriber:
         found = read_request(self._topics, incoming, delivery=delivery, room=self._publisher)
         if found is None:
             self._take_other(incoming)
+            self._report_nameless(incoming)
             await dispatch(self._extensions, incoming, delivery, self._handler)
             return
 
@@ -342,6 +348,19 @@ class Subscriber:
             await self._group.held()
             for answer in late:
                 self._publisher.answer(found.context, answer)
+
+    def _report_nameless(self, incoming: Incoming) -> None:
+        """Log a request that nobody can be answered, once for each topic, of the first few."""
+        topic = incoming.topic
+        if not is_nameless(self._topics, incoming) or topic in self._nameless:
+            return
+        if len(self._nameless) < _NAMELESS_REPORTED:
+            self._nameless.add(topic)
+            log.warning(
+                "a request on %s gets no answer: the names of client and verb must be %s",
+                in_quotes(topic),
+                ID_RULE,
+            )
 
     def _take_other(self, incoming: Incoming) -> None:
         clustered = self._group is not None

@@ -196,7 +196,9 @@ def _split(frame: bytes) -> tuple[dict[str, Raw], bytes]:
 
 def _id(fields: dict[str, Raw], name: str) -> str:
     value = _text(fields.pop(name, None))
-    if value is None or not is_id(value):
+    if value is None:
+        raise BadRequest(f"{name}: required", field=name)
+    if not is_id(value):
         raise BadRequest(f"{name}: expected 1 to 64 of A-Z a-z 0-9 _ -", field=name)
     return value
 

@@ -20,6 +20,7 @@ from bridge.cli.shared import (
     stop,
 )
 from bridge.config import Config, host_and_port
+from bridge.resources import how_to_add
 
 
 @click.command(cls=GroupedCommand)
@@ -65,7 +66,7 @@ async def _serve_agents(settings: Config, name: str, http: str | None, token: st
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types", "uvicorn", "anyio"):
             raise
-        stop("mcp needs the MCP SDK: pip install 'comfy2mqtt[mcp]'", FAILED)
+        stop(f"mcp needs the MCP SDK: {how_to_add('mcp')}", FAILED)
     at = None if http is None else _address(http, token)
     async with client_of(settings, name) as found:
         agents = Agents(found)

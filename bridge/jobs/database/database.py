@@ -29,6 +29,7 @@ from bridge.jobs.database.engine import (
     WorkResult,
 )
 from bridge.jobs.database.sqlite import Sqlite
+from bridge.resources import how_to_add
 
 if TYPE_CHECKING:
     from bridge.jobs.database.postgresql import PostgreSQL
@@ -242,7 +243,7 @@ def need_driver() -> None:
         importlib.import_module("psycopg")
     except ImportError:
         raise DatabaseError(
-            "a journal in PostgreSQL needs psycopg: pip install 'comfy2mqtt[postgresql]'"
+            f"a journal in PostgreSQL needs psycopg: {how_to_add('postgresql')}"
         ) from None
 
 

@@ -10,6 +10,7 @@ import pytest
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
     is_dropped,
+    is_nameless,
     kind_of_other,
     lane_of,
     needs_delivery,
@@ -112,6 +113,25 @@ def test_a_topic_of_the_wrong_shape_is_answered_on_the_verbs_own_topic() -> None
 )
 def test_what_names_no_client_and_verb_is_no_request(topic: str) -> None:
     assert read_request(TOPICS, message(topic), delivery=None, room=None) is None
+
+
+@pytest.mark.parametrize(
+    ("topic", "nameless"),
+    [
+        ("comfy2mqtt/client/my phone/request/run/demo", True),
+        ("comfy2mqtt/client/kitchen.1/request/list", True),
+        ("comfy2mqtt/client/alice/request", True),
+        (f"{TREE}/request/run/demo", False),
+        (f"{TREE}/request/run/de mo", False),  # refused, with an answer
+        ("comfy2mqtt/bridge/state", False),
+        ("cameras/front", False),
+    ],
+)
+def test_a_request_that_nobody_can_be_answered_is_known(
+    topic: str,
+    nameless: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    assert is_nameless(TOPICS, message(topic)) is nameless
 
 
 def test_a_flood_is_known_by_its_client_at_any_qos() -> None:

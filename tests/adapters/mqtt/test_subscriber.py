@@ -222,6 +222,22 @@ async def test_a_request_is_acknowledged_after_its_answer_and_in_the_order_of_ar
         assert max(answers) < setup.log.index(("ack", 1))
 
 
+async def test_a_request_of_a_client_without_a_valid_name_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    setup = Setup()
+    async with setup.running() as connection:
+        for mid in range(1, 4):
+            connection.deliver("comfy2mqtt/client/my phone/request/run/demo", mid)
+        for mid in range(4, 64):
+            connection.deliver(f"comfy2mqtt/client/a b{mid}/request/run/demo", mid)
+        await until(lambda: len(setup.acked()) == 63)
+    first, *others = [each for each in caplog.messages if "gets no answer" in each]
+    assert "'comfy2mqtt/client/my phone/request/run/demo'" in first
+    assert "A-Z a-z 0-9 _ -" in first
+    assert len(others) == 19
+
+
 async def test_a_request_that_lets_others_pass_is_acknowledged_once_before_its_answer() -> None:
     setup = Setup()
     async with setup.running() as connection:

@@ -133,6 +133,12 @@ def test_what_does_not_fit_is_answered_with_the_field(body: dict[str, Any], fiel
     assert said.error.details["field"] == field
 
 
+def test_a_workflow_that_is_left_out_is_required() -> None:
+    said = frames.read('{"type": "run", "workflw": "demo"}')
+    assert isinstance(said, RefusedRequest)
+    assert said.error.message == "workflow: required"
+
+
 def test_a_refusal_finds_its_way_back() -> None:
     said = frames.read('{"type": "nonsense", "transaction": 4}')
     assert isinstance(said, RefusedRequest)
