@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from bridge.text import sendable, without_colours
+from bridge.text import hider, sendable, without_colours
 
 Format = Literal["text", "json"]
 
@@ -82,14 +82,11 @@ class WithoutSecrets(logging.Formatter):
     def __init__(self, formatter: logging.Formatter, secrets: Collection[str]) -> None:
         super().__init__()
         self._formatter = formatter
-        self._secrets = secrets
+        self._hide = hider(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record."""
-        line = self._formatter.format(record)
-        for secret in self._secrets:
-            line = line.replace(secret, "***")
-        return line
+        return self._hide(self._formatter.format(record))
 
 
 def set_up(level: str, form: Format = "text", secrets: Collection[str] = ()) -> None:

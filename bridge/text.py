@@ -6,7 +6,7 @@ import codecs
 import difflib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -167,6 +167,43 @@ def _without_secrets(word: str) -> str:
         return word
     url = word.rstrip("'\")>]")
     return without_password(url) + word[len(url) :]
+
+
+def hider(secrets: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that puts `***` in the place of secrets in a text.
+
+    A short one, or a word of our own lines such as `comfy2mqtt`, is hidden only where a password
+    stands: elsewhere the gaps would spell it, in lines that nobody could read.
+    """
+    found = sorted({each for each in secrets if each}, key=len, reverse=True)
+    rare = "|".join(re.escape(each) for each in found if not _is_usual(each))
+    usual = "|".join(re.escape(each) for each in found if _is_usual(each))
+
+    def hide(text: str) -> str:
+        if rare:
+            text = re.sub(rare, "***", text)
+        if usual:
+            text = re.sub(rf"(:)(?:{usual})(?=@)", r"\1***", text)
+            text = re.sub(rf"({_BEFORE_SECRETS})(?:{usual})\b", r"\1***", text)
+        return text
+
+    return hide
+
+
+def _is_usual(secret: str) -> bool:
+    return len(secret) < _SHORTEST_RARE or secret.casefold() in _OUR_WORDS
+
+
+_SHORTEST_RARE = 6
+_OUR_WORDS = frozenset(
+    {
+        *("bridge", "broker", "client", "comfy2mqtt", "comfyui", "default", "homeassistant"),
+        *("localhost", "message", "mosquitto", "password", "postgres", "postgresql", "public"),
+        *("running", "secret", "server", "service", "warning", "workflow", "workflows"),
+    }
+)
+# What names a secret, and what stands between.
+_BEFORE_SECRETS = r"(?i:password|passwd|secret|token|key)\W{1,4}"
 
 
 def split_account(address: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from bridge.text import (
     bare_filename,
     clip,
     did_you_mean,
+    hider,
     nearest,
     one_line,
     plain_problem,
@@ -127,6 +128,22 @@ def test_files_are_named_without_their_folders(text: str, shown: str | None) -> 
 )
 def test_a_wrong_value_is_reported_without_names_of_types(problem: str, told: str) -> None:
     assert plain_problem(problem) == told
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "shown"),
+    [
+        ("hunter2", "no, hunter2 is wrong", "no, *** is wrong"),
+        ("mqtt", "mqtt://mqtt:mqtt@host: mqtt_url", "mqtt://mqtt:***@host: mqtt_url"),
+        ("y", "cannot start yet: password='y'", "cannot start yet: password='***'"),
+        ("1234", "port 1234, Token: 1234", "port 1234, Token: ***"),
+        ("comfy2mqtt", "the topic comfy2mqtt/#, :comfy2mqtt@h", "the topic comfy2mqtt/#, :***@h"),
+        ("a.b(c)", "a.b(c) but not aXb(c)", "a.b(c) but not aXb(c)".replace("a.b(c)", "***")),
+        ("", "nothing", "nothing"),
+    ],
+)
+def test_a_secret_is_hidden_and_the_line_can_be_read(secret: str, text: str, shown: str) -> None:
+    assert hider([secret, "never-there"])(text) == shown
 
 
 def test_the_word_that_was_most_likely_meant_is_offered() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from bridge.comfyui.instance import last_lines
 from bridge.contract.messages import or_unset
 from bridge.contract.operator import BridgeLog
-from bridge.text import clip, one_line, sendable, without_colours
+from bridge.text import clip, hider, one_line, sendable, without_colours
 
 # A fault that repeats must not fill the broker.
 LINES = 20
@@ -21,7 +21,7 @@ LENGTH = 500
 class LogTopic(logging.Handler):
     """Publishes warnings and errors, a limited number each minute. Called on any thread.
 
-    `secrets` are replaced wherever they occur, as in texts from other programs.
+    `secrets` are hidden, also in texts from other programs.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class LogTopic(logging.Handler):
     ) -> None:
         super().__init__(logging.WARNING)
         self._publish = publish
-        self._secrets = [secret for secret in secrets if secret]
+        self._hide = hider(secrets)
         self._loop = loop
         self._since = 0.0
         self._published = 0
@@ -68,9 +68,7 @@ class LogTopic(logging.Handler):
             self._publishing = False
 
     def _cleaned(self, message: str) -> str:
-        for secret in self._secrets:
-            message = message.replace(secret, "***")
-        return clip(one_line(sendable(without_colours(message))), LENGTH)
+        return clip(one_line(sendable(without_colours(self._hide(message)))), LENGTH)
 
 
 @contextmanager
