@@ -255,6 +255,13 @@ _PART = re.compile(r"\w+")
 _MOST_COMPARED = 1000
 
 
+def json_problem(error: Exception) -> str:
+    """Return what msgspec finds wrong in a JSON, for people."""
+    problem = str(error).removeprefix("JSON is malformed: ")
+    is_short = problem == "Input data was truncated"
+    return "it ends too early: a bracket or a quote is missing" if is_short else problem
+
+
 def plain_problem(problem: str) -> str:
     """Return msgspec's sentence about a wrong value in words that name no type of Python's.
 

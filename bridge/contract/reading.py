@@ -11,7 +11,7 @@ from msgspec import Struct, inspect
 
 from bridge.contract.errors import BadRequest
 from bridge.contract.topics import ID_RULE
-from bridge.text import as_utf8, did_you_mean, plain_problem
+from bridge.text import as_utf8, did_you_mean, json_problem, plain_problem
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ def decoded(decoder: msgspec.json.Decoder[Any], payload: bytes, kind: type[Struc
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the payload is not valid JSON: {error}") from None
+        raise BadRequest(f"the payload is not valid JSON: {json_problem(error)}") from None
 
 
 def strict_json(text: str | bytes) -> bytes:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper, strict_json
-from bridge.text import as_utf8, sendable
+from bridge.text import as_utf8, json_problem, sendable
 from bridge.workflows import embedded, graph, sidecar
 from bridge.workflows.binding import FOLDER, PREFIX
 from bridge.workflows.conversion import convert, convert_undrawn, is_ui_format
@@ -88,6 +88,8 @@ def document_of(data: bytes) -> Any:
     if embedded.is_picture(data):
         return _from_picture(data)
     data = as_utf8(data)
+    if not data.strip():
+        raise WorkflowError("the file is empty")
     try:
         return msgspec.json.decode(data)
     except RecursionError:
@@ -210,8 +212,7 @@ def _without_folders(document: dict[str, Any]) -> dict[str, Any]:
 
 def _bad_json(data: bytes, error: msgspec.DecodeError) -> WorkflowError:
     """Return the error with its line; msgspec names the byte, or that the end is missing."""
-    problem, _, where = str(error).partition(" (byte ")
+    problem, _, where = json_problem(error).partition(" (byte ")
     number = where.rstrip(")")
     end = int(number) if number.isdecimal() else len(data)
-    problem = problem.removeprefix("JSON is malformed: ")
     return WorkflowError(f"not valid JSON: {problem}", line=data.count(b"\n", 0, end) + 1)

@@ -64,7 +64,8 @@ def test_the_api_format_and_a_picture_need_no_object_info(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{\n"1":', "broken.json, line 2: not valid JSON"),
+        ('{\n"1":', "broken.json, line 2: not valid JSON: it ends too early"),
+        ("\n", "broken.json: the file is empty"),
         ('{"1": {"class_type": "X"}}', "node 1: `inputs`"),
         ('{"nodes": [{"id": 1, "type": "Unheard"}], "links": []}', "Unheard"),
     ],

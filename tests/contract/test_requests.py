@@ -272,6 +272,14 @@ def test_an_unknown_verb_says_which_there_are() -> None:
     [
         (lambda: requests.decode("submti", b"{}"), "unknown verb 'submti'; did you mean 'submit'?"),
         (
+            lambda: requests.decode_run("demo", None, b'{"prompt": "x"'),
+            "the payload is not valid JSON: it ends too early: a bracket or a quote is missing",
+        ),
+        (
+            lambda: requests.decode("cancel", b"{nothing}"),
+            "the payload is not valid JSON: object keys must be strings (byte 1)",
+        ),
+        (
             lambda: requests.decode("submit", b'{"workflow": "demo", "inptus": {}}'),
             "inptus: unknown field; did you mean 'inputs'?",
         ),

@@ -68,7 +68,7 @@ async def test_a_broken_file_harms_no_other_and_is_reported_once(shelf: Shelf) -
     told = {each.file: each for each in changes.broken}
     assert told["bad.json"].line == 3
     assert told["node.json"].node == "7"
-    assert told["empty.json"].line == 1
+    assert told["empty.json"].reason == "the file is empty"
     assert list(shelf.library.workflows) == ["good"]
     assert (await shelf.library.reload()).broken == []
     with pytest.raises(UnknownWorkflow, match="its file is broken: not valid JSON"):
