@@ -44,7 +44,10 @@ def read_request(
 
 def _refusal(topics: Topics, incoming: Incoming, context: RequestContext) -> BridgeError | None:
     if incoming.retain:
-        return BadRequest("a retained request would run at each connection: send it without retain")
+        return BadRequest(
+            "a retained request would run at each connection: send it without retain; an empty "
+            "retained message clears what the broker keeps"
+        )
     if incoming.response_topic != context.response_topic:
         return Forbidden(
             f"the Response Topic {incoming.response_topic!r} is not allowed",

@@ -74,8 +74,13 @@ def test_the_parts_of_an_upload_are_distinguished(
     assert (context.upload, context.offset, context.fin) == (upload, offset, fin)
 
 
-def test_a_retained_request_is_refused() -> None:
-    assert read(f"{TREE}/request/run/demo", retain=True)[1] == "bad_request"
+def test_a_retained_request_is_refused_with_what_clears_it() -> None:
+    kept = message(f"{TREE}/request/run/demo", retain=True)
+    found = read_request(TOPICS, kept, delivery=None, room=None)
+    assert found is not None
+    assert found.refusal is not None
+    assert found.refusal.code == "bad_request"
+    assert "an empty retained message clears" in found.refusal.message
 
 
 @pytest.mark.parametrize(
