@@ -72,7 +72,7 @@ def workflow(
 ) -> Device:
     """Return a workflow's device."""
     name = definition.name
-    found = [*_shown(name, tree), *_surprise(name, fields, tree), *_inputs(name, fields, tree)]
+    found = {**_shown(name, tree), **_surprise(name, fields, tree), **_inputs(name, fields, tree)}
     return {
         "device": {
             "identifiers": [workflow_id(topics, name)],
@@ -91,25 +91,19 @@ def workflow(
 
 def the_bridge(bridge: AnnouncedBridge, topics: Topics) -> Device:
     """Return the bridge's device."""
-    found = [
-        # Not available itself it could not say that the bridge is not.
-        (
-            "connectivity",
-            {
-                "platform": "binary_sensor",
-                "name": "Connection",
-                "device_class": "connectivity",
-                "entity_category": "diagnostic",
-                "state_topic": topics.state,
-                "payload_on": "online",
-                "payload_off": "offline",
-            },
-        ),
-        *(
-            (key, {**component, "availability": [{"topic": topics.state}]})
-            for key, component in _of_bridge(bridge, topics)
-        ),
-    ]
+    # Not available itself it could not say that the bridge is not.
+    connectivity = {
+        "platform": "binary_sensor",
+        "name": "Connection",
+        "device_class": "connectivity",
+        "entity_category": "diagnostic",
+        "state_topic": topics.state,
+        "payload_on": "online",
+        "payload_off": "offline",
+    }
+    available = {"availability": [{"topic": topics.state}]}
+    others = {key: {**each, **available} for key, each in _of_bridge(bridge, topics).items()}
+    found = {"connectivity": connectivity, **others}
     return {
         "device": {
             "identifiers": [bridge_id(topics)],
@@ -186,10 +180,10 @@ def announced(payload: bytes) -> Announced | None:
 
 def _surprise(
     name: str, fields: Iterable[Field], tree: HomeAssistantTopics
-) -> list[tuple[str, Component]]:
+) -> dict[str, Component]:
     """The button for several pictures at once, of a workflow that draws each from a seed."""
     if not any(field.kind == "seed" for field in fields):
-        return []
+        return {}
     button = {
         "platform": "button",
         "name": "Surprise me",
@@ -197,137 +191,102 @@ def _surprise(
         "command_topic": tree.run_command(name),
         "payload_press": SURPRISE,
     }
-    return [("surprise", button)]
+    return {"surprise": button}
 
 
-def _shown(name: str, tree: HomeAssistantTopics) -> list[tuple[str, Component]]:
+def _shown(name: str, tree: HomeAssistantTopics) -> dict[str, Component]:
     """The parts that every workflow has."""
 
     def of(what: str) -> str:
         return tree.state(name, what)
 
-    return [
-        (
-            "image",
-            {
-                "platform": "image",
-                "name": "Picture",
-                "image_topic": of("image"),
-                "content_type": JPEG,
-            },
-        ),
-        (
-            "preview",
-            {
-                "platform": "camera",
-                "name": "Preview",
-                "topic": of("preview"),
-                "enabled_by_default": False,
-            },
-        ),
-        (
-            "run",
-            {
-                "platform": "button",
-                "name": "Run",
-                "icon": "mdi:play",
-                "command_topic": tree.run_command(name),
-            },
-        ),
-        (
-            "state",
-            {
-                "platform": "sensor",
-                "name": "State",
-                "device_class": "enum",
-                "options": list(STATES),
-                "state_topic": of("state"),
-            },
-        ),
-        (
-            "progress",
-            {
-                "platform": "sensor",
-                "name": "Progress",
-                "icon": "mdi:progress-clock",
-                "unit_of_measurement": "%",
-                "state_topic": of("progress"),
-            },
-        ),
-        (
-            "queue",
-            {
-                "platform": "sensor",
-                "name": "Queue",
-                "icon": "mdi:tray-full",
-                "unit_of_measurement": "jobs",
-                "state_topic": of("queue"),
-            },
-        ),
-        (
-            "eta",
-            {
-                "platform": "sensor",
-                "name": "Time left",
-                "device_class": "duration",
-                "unit_of_measurement": "s",
-                "state_topic": of("eta"),
-            },
-        ),
-        (
-            "busy",
-            {
-                "platform": "binary_sensor",
-                "name": "Busy",
-                "device_class": "running",
-                "payload_on": ON,
-                "payload_off": OFF,
-                "state_topic": of("busy"),
-            },
-        ),
-        (
-            "message",
-            {
-                "platform": "sensor",
-                "name": "Message",
-                "icon": "mdi:message-alert",
-                "entity_category": "diagnostic",
-                "state_topic": of("message"),
-            },
-        ),
-        (
-            "done",
-            {
-                "platform": "event",
-                "name": "Done",
-                "icon": "mdi:image-check",
-                "event_types": list(OUTCOMES),
-                "state_topic": of("done"),
-            },
-        ),
-        *(
-            (
-                f"trigger-{outcome}",
-                {
-                    "platform": TRIGGER,
-                    "automation_type": "trigger",
-                    # Home Assistant shows both as they are: "Job" succeeded.
-                    "type": outcome,
-                    "subtype": "Job",
-                    "topic": of("done"),
-                    "value_template": "{{ value_json.event_type }}",
-                    "payload": outcome,
-                },
-            )
+    return {
+        "image": {
+            "platform": "image",
+            "name": "Picture",
+            "image_topic": of("image"),
+            "content_type": JPEG,
+        },
+        "preview": {
+            "platform": "camera",
+            "name": "Preview",
+            "topic": of("preview"),
+            "enabled_by_default": False,
+        },
+        "run": {
+            "platform": "button",
+            "name": "Run",
+            "icon": "mdi:play",
+            "command_topic": tree.run_command(name),
+        },
+        "state": {
+            "platform": "sensor",
+            "name": "State",
+            "device_class": "enum",
+            "options": list(STATES),
+            "state_topic": of("state"),
+        },
+        "progress": {
+            "platform": "sensor",
+            "name": "Progress",
+            "icon": "mdi:progress-clock",
+            "unit_of_measurement": "%",
+            "state_topic": of("progress"),
+        },
+        "queue": {
+            "platform": "sensor",
+            "name": "Queue",
+            "icon": "mdi:tray-full",
+            "unit_of_measurement": "jobs",
+            "state_topic": of("queue"),
+        },
+        "eta": {
+            "platform": "sensor",
+            "name": "Time left",
+            "device_class": "duration",
+            "unit_of_measurement": "s",
+            "state_topic": of("eta"),
+        },
+        "busy": {
+            "platform": "binary_sensor",
+            "name": "Busy",
+            "device_class": "running",
+            "payload_on": ON,
+            "payload_off": OFF,
+            "state_topic": of("busy"),
+        },
+        "message": {
+            "platform": "sensor",
+            "name": "Message",
+            "icon": "mdi:message-alert",
+            "entity_category": "diagnostic",
+            "state_topic": of("message"),
+        },
+        "done": {
+            "platform": "event",
+            "name": "Done",
+            "icon": "mdi:image-check",
+            "event_types": list(OUTCOMES),
+            "state_topic": of("done"),
+        },
+        **{
+            f"trigger-{outcome}": {
+                "platform": TRIGGER,
+                "automation_type": "trigger",
+                # Home Assistant shows both as they are: "Job" succeeded.
+                "type": outcome,
+                "subtype": "Job",
+                "topic": of("done"),
+                "value_template": "{{ value_json.event_type }}",
+                "payload": outcome,
+            }
             for outcome in OUTCOMES
-        ),
-    ]
+        },
+    }
 
 
-def _inputs(
-    name: str, fields: Sequence[Field], tree: HomeAssistantTopics
-) -> list[tuple[str, Component]]:
-    found: list[tuple[str, Component]] = []
+def _inputs(name: str, fields: Sequence[Field], tree: HomeAssistantTopics) -> dict[str, Component]:
+    found: dict[str, Component] = {}
     for field in fields:
         component: Component = {
             "platform": field.platform,
@@ -338,14 +297,13 @@ def _inputs(
         }
         if field.is_searched:
             component["json_attributes_topic"] = tree.input_allowed(name, field.key)
-        found.append((f"{field.platform}-{field.key}", component))
+        found[f"{field.platform}-{field.key}"] = component
         if field.kind == "text" and field.platform == "text":
-            notify = {
+            found[f"notify-{field.key}"] = {
                 "platform": "notify",
                 "name": f"{field.title} (any length)",
                 "command_topic": component["command_topic"],
             }
-            found.append((f"notify-{field.key}", notify))
     return found
 
 
@@ -371,83 +329,65 @@ def _details(field: Field) -> Component:
             }
 
 
-def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> list[tuple[str, Component]]:
-    found: list[tuple[str, Component]] = [
-        (
-            "version",
-            {
-                "platform": "sensor",
-                "name": "Version",
-                "entity_category": "diagnostic",
-                "state_topic": topics.info,
-                "value_template": "{{ value_json.version }}",
-            },
-        ),
-        (
-            "memory",
-            {
-                "platform": "sensor",
-                "name": "Memory",
-                "entity_category": "diagnostic",
-                "device_class": "data_size",
-                "state_class": "measurement",
-                "unit_of_measurement": "MB",
-                "state_topic": topics.health,
-                "value_template": (
-                    "{{ (value_json.memory / 1000000) | round(1)"
-                    " if value_json.memory is defined else None }}"
-                ),
-                "expire_after": HEALTH_EXPIRY_S,
-            },
-        ),
-        (
-            "queue",
-            {
-                "platform": "sensor",
-                "name": "Queue",
-                "unit_of_measurement": "jobs",
-                "state_topic": topics.health,
-                "value_template": "{{ value_json.queued }}",
-                "expire_after": HEALTH_EXPIRY_S,
-            },
-        ),
-    ]
+def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> dict[str, Component]:
+    found: dict[str, Component] = {
+        "version": {
+            "platform": "sensor",
+            "name": "Version",
+            "entity_category": "diagnostic",
+            "state_topic": topics.info,
+            "value_template": "{{ value_json.version }}",
+        },
+        "memory": {
+            "platform": "sensor",
+            "name": "Memory",
+            "entity_category": "diagnostic",
+            "device_class": "data_size",
+            "state_class": "measurement",
+            "unit_of_measurement": "MB",
+            "state_topic": topics.health,
+            "value_template": (
+                "{{ (value_json.memory / 1000000) | round(1)"
+                " if value_json.memory is defined else None }}"
+            ),
+            "expire_after": HEALTH_EXPIRY_S,
+        },
+        "queue": {
+            "platform": "sensor",
+            "name": "Queue",
+            "unit_of_measurement": "jobs",
+            "state_topic": topics.health,
+            "value_template": "{{ value_json.queued }}",
+            "expire_after": HEALTH_EXPIRY_S,
+        },
+    }
     for instance in bridge.instances:
         several = len(bridge.instances) > 1
-        found.append(
-            (
-                f"comfyui-{instance}",
-                {
-                    "platform": "sensor",
-                    "name": f"ComfyUI {instance}" if several else "ComfyUI",
-                    "device_class": "enum",
-                    "options": list(get_args(InstanceState)),
-                    "state_topic": topics.comfyui(instance),
-                    "value_template": "{{ value_json.state }}",
-                    "json_attributes_topic": topics.comfyui(instance),
-                },
-            )
-        )
+        found[f"comfyui-{instance}"] = {
+            "platform": "sensor",
+            "name": f"ComfyUI {instance}" if several else "ComfyUI",
+            "device_class": "enum",
+            "options": list(get_args(InstanceState)),
+            "state_topic": topics.comfyui(instance),
+            "value_template": "{{ value_json.state }}",
+            "json_attributes_topic": topics.comfyui(instance),
+        }
         if instance in bridge.updated:
             name = f"ComfyUI {instance} release" if several else "ComfyUI release"
-            component = release_component(instance, name, topics, installs=bridge.takes_commands)
-            found.append((f"release-{instance}", component))
-    return [
-        *found,
-        *(command_components(bridge.instances, topics) if bridge.takes_commands else ()),
-    ]
+            found[f"release-{instance}"] = release_component(
+                instance, name, topics, installs=bridge.takes_commands
+            )
+    return found | (command_components(bridge.instances, topics) if bridge.takes_commands else {})
 
 
 def _origin(bridge: AnnouncedBridge) -> Component:
     return {"name": MAKER, "sw_version": bridge.version}
 
 
-def _components(
-    name: str, device: str, found: Iterable[tuple[str, Component]]
-) -> dict[str, Component]:
+def _components(name: str, device: str, found: Mapping[str, Component]) -> dict[str, Component]:
     """Assign components their ids; a trigger is no entity, and has none."""
     components = {}
-    for key, component in found:
+    for key, component in found.items():
         platform = component["platform"]
         if platform == TRIGGER:
             components[key] = {**component, "qos": 1}
