@@ -12,7 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from bridge.workflows.conversion.document import MAX_PER_NODE, node_id
+from bridge.workflows.conversion.document import MAX_PER_NODE, Document, node_id
+from bridge.workflows.conversion.document import read as document_of
 from bridge.workflows.conversion.promotion import PRIMITIVE
 from bridge.workflows.graph import Graph, NodeInput
 
@@ -31,9 +32,16 @@ class AppMode(Struct, frozen=True):
     also: Mapping[NodeInput, tuple[NodeInput, ...]] = {}
 
 
-def read(document: Mapping[str, Any], graph: Graph) -> AppMode:
-    """Return the declarations of a page's file, as far as the converted graph has them."""
-    declared = _mapping(_mapping(document.get("extra")).get("linearData"))
+def read(file: Mapping[str, Any], graph: Graph) -> AppMode:
+    """Return the declarations of a page's file, as far as the converted graph has them.
+
+    Raises ConversionError for a file that cannot be read.
+    """
+    match file:
+        case {"extra": {"linearData": {**declared}}}:
+            document = document_of(file)
+        case _:
+            return AppMode()
     inputs: dict[NodeInput, tuple[NodeInput, ...]] = {}
     for entry in _list(declared.get("inputs")):
         match entry:
@@ -62,9 +70,7 @@ def _ids(graph: Graph, node: str) -> list[str]:
     return [each for each in graph.nodes if each.endswith(f":{node}")] if node else []
 
 
-def _places(
-    document: Mapping[str, Any], graph: Graph, node: str, widget: str
-) -> Iterator[NodeInput]:
+def _places(document: Document, graph: Graph, node: str, widget: str) -> Iterator[NodeInput]:
     """Yield the places of a widget that can be given: its own, or those that a host shows."""
     candidates = [NodeInput(each, widget) for each in _ids(graph, node)]
     candidates += [
@@ -79,67 +85,41 @@ def _places(
             yield place
 
 
-def _shown(document: Mapping[str, Any], host: str, widget: str) -> Iterator[tuple[str, str]]:
+def _shown(document: Document, host: str, widget: str) -> Iterator[tuple[str, str]]:
     """Yield inner node and input of a widget that a subgraph node of the root shows."""
-    nodes = [each for each in _list(document.get("nodes")) if isinstance(each, dict)]
-    found = next((each for each in nodes if node_id(each.get("id")) == host), {})
-    for entry in _list(_mapping(found.get("properties")).get("proxyWidgets")):
+    found = next((each for each in document.root.nodes if each.id == host), None)
+    if found is None:
+        return
+    for entry in _list(found.properties.get("proxyWidgets")):
         match entry:
             case [inner, str(name), *_] if name == widget and node_id(inner) is not None:
                 yield str(inner), name
-    graphs = _list(_mapping(document.get("definitions")).get("subgraphs"))
-    definition = next((_mapping(each) for each in graphs if _is_named(each, found)), {})
-    links = {
-        each.get("id"): each for each in _list(definition.get("links")) if isinstance(each, dict)
-    }
-    inner_nodes = {
-        node_id(each.get("id")): each
-        for each in _list(definition.get("nodes"))
-        if isinstance(each, dict)
-    }
-    for slot in _list(definition.get("inputs")):
-        if _mapping(slot).get("name") != widget:
+    for inside in document.subgraphs:
+        if inside.id != found.type:
             continue
-        for identity in _list(_mapping(slot).get("linkIds")):
-            link = _mapping(links.get(identity) if isinstance(identity, int) else None)
-            target, index = node_id(link.get("target_id")), link.get("target_slot")
-            inputs = _list(_mapping(inner_nodes.get(target)).get("inputs"))
-            if target is not None and isinstance(index, int) and 0 <= index < len(inputs):
-                yield target, str(_mapping(inputs[index]).get("name"))
+        inputs = {node.id: node.inputs for node in inside.nodes}
+        links = {link.id: link for link in inside.links}
+        shown = [link for slot in inside.inputs if slot.name == widget for link in slot.links]
+        for link in (links[each] for each in shown if each in links):
+            slots = inputs.get(link.target, ())
+            if 0 <= link.target_slot < len(slots):
+                yield link.target, slots[link.target_slot].name
 
 
-def _fed(document: Mapping[str, Any], primitive: str) -> Iterator[tuple[str, str]]:
+def _fed(document: Document, primitive: str) -> Iterator[tuple[str, str]]:
     """Yield node and input of what a primitive node feeds: it is not in the converted graph."""
-    definitions = _list(_mapping(document.get("definitions")).get("subgraphs"))
-    for holder in map(_mapping, (document, *definitions)):
-        nodes = {
-            node_id(each.get("id")): each
-            for each in _list(holder.get("nodes"))
-            if isinstance(each, dict)
-        }
-        source = nodes.get(primitive, {})
-        if source.get("type") != PRIMITIVE:
-            continue
+    for drawn in (document.root, *document.subgraphs):
         leaving = {
-            each
-            for output in _list(source.get("outputs"))
-            for each in _list(_mapping(output).get("links"))
-            if isinstance(each, int)
+            link
+            for node in drawn.nodes
+            if node.id == primitive and node.type == PRIMITIVE
+            for output in node.outputs
+            for link in output.links
         }
-        for target in nodes.values():
-            for slot in map(_mapping, _list(target.get("inputs"))):
-                link, found = slot.get("link"), node_id(target.get("id"))
-                if isinstance(link, int) and link in leaving and found is not None:
-                    yield found, str(slot.get("name"))
-
-
-def _is_named(definition: Any, host: Mapping[str, Any]) -> bool:
-    identity = _mapping(definition).get("id")
-    return identity is not None and identity == host.get("type")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+        for target in drawn.nodes if leaving else ():
+            for slot in target.inputs:
+                if slot.link in leaving:
+                    yield target.id, slot.name
 
 
 def _list(value: Any) -> list[Any]:
