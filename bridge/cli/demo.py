@@ -9,10 +9,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
@@ -20,6 +19,7 @@ from msgspec import UNSET
 
 from bridge.adapters.web.adapter import WebAdapter
 from bridge.adapters.web.keyring import Keyring
+from bridge.aio import first
 from bridge.cli.destination import destination_of
 from bridge.cli.shared import FAILED, stop
 from bridge.client import Client
@@ -106,7 +106,8 @@ async def _show(workflows: Path, folder: Path, stopping: asyncio.Event, *, once:
             try:
                 async with _browsers(config) as page:
                     use = _use(broker.url, folder, page, stopping, once=once)
-                    return await _with(serving, use)
+                    # Raises why the bridge ended, should it end first.
+                    return await first(use, asyncio.shield(serving)) or 0
             finally:
                 ending.set()
                 await asyncio.wait((serving,))
@@ -126,18 +127,6 @@ async def _browsers(config: Config) -> AsyncIterator[str]:
     finally:
         serving.cancel()
         await asyncio.wait((serving,))
-
-
-async def _with(serving: asyncio.Task[None], use: Coroutine[Any, Any, int]) -> int:
-    """Use the bridge while it serves; raises why it ended, should it end first."""
-    using = asyncio.create_task(use)
-    try:
-        await asyncio.wait((serving, using), return_when=asyncio.FIRST_COMPLETED)
-        if serving.done():
-            serving.result()
-        return await using
-    finally:
-        using.cancel()
 
 
 async def _use(url: str, folder: Path, page: str, stopping: asyncio.Event, *, once: bool) -> int:

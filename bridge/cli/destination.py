@@ -57,8 +57,12 @@ def format_of(text: str) -> Format | None:
 
 def default_name(job: Job, output: JobOutput) -> str:
     """Return a file name that says whose output it is; no path in it is believed."""
-    stem = _UNSAFE.sub("_", f"{job.workflow}-{job.id[:12]}-{output.info.index}")
-    return f"{stem}.{extension_of(output.info)}"
+    return file_name(f"{job.workflow}-{job.id[:12]}-{output.info.index}", output)
+
+
+def file_name(stem: str, output: JobOutput) -> str:
+    """Return a file name for an output, with the extension of its content type."""
+    return f"{_UNSAFE.sub('_', stem)}.{extension_of(output.info)}"
 
 
 class _Folder:

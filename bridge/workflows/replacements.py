@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from bridge.contract.reading import UNREADABLE
 from bridge.workflows.graph import Graph, NodeLink, link, misreading
 
 
@@ -78,7 +79,7 @@ class Replacements:
         """Read the body of `/node_replacements`; what cannot be read of it counts as not there."""
         try:
             raw = msgspec.json.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return cls()
         found = raw.items() if isinstance(raw, dict) else ()
         return cls({old: list(_readable(each)) for old, each in found})

@@ -41,18 +41,17 @@ class Restorer:
         self, node: LiveNode, widget: Widget, value: Any, following: Sequence[Any] = ()
     ) -> None:
         """Set a widget; `following` are the values that come after it in the file."""
-        match widget.kind:
-            case WidgetKind.DYNAMIC:
-                self._layout.choose(
-                    node,
-                    widget,
-                    value,
-                    lambda specs: self._ordering.arrange(
-                        node.source, f"{widget.name}.", specs, following
-                    ),
-                )
-            case _:
-                enter(widget, value, self._front_end)
+        if widget.kind is WidgetKind.DYNAMIC:
+            self._layout.choose(
+                node,
+                widget,
+                value,
+                lambda specs: self._ordering.arrange(
+                    node.source, f"{widget.name}.", specs, following
+                ),
+            )
+        else:
+            enter(widget, value, self._front_end)
         _grow_options(node, widget)
 
     def _by_position(self, node: LiveNode, values: Sequence[Any]) -> None:
