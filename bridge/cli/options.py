@@ -28,10 +28,7 @@ from bridge.config.about import BROKER, GROUPS, group_of, meaning
 _DEFAULTS = Config()
 _WORDS: dict[Any, str] = {bool: "true|false", int: "NUMBER", float: "NUMBER", Path: "PATH"}
 _NAMED = {
-    **dict.fromkeys(
-        ("clients", "comfyui", "display", "hook", "sink", "sink_folder", "trigger"), "JSON"
-    ),
-    **dict.fromkeys(("max_publishes_per_s", "new_clients_per_s"), "NUMBER"),
+    **dict.fromkeys(config.TABLES, "JSON"),
     "comfyui_args": "ARGUMENTS",
     "journal": "URL",
 }
@@ -41,7 +38,6 @@ _LARGE = 1e6
 INTERRUPTED = 130
 # A command's first sentence is shown whole.
 _SHORT = 200
-_LAST_PORT = 65_535
 _TLS_PORT = 8883
 
 
@@ -70,10 +66,9 @@ class _Port(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number; what is none ends the command."""
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and 0 < int(text) <= _LAST_PORT):
-            self.fail(f"{value!r}: expected a port, 1 to {_LAST_PORT}", param, ctx)
-        return int(text)
+        if not config.is_port(str(value)):
+            self.fail(f"{value!r}: expected a port, 1 to {config.HIGHEST_PORT}", param, ctx)
+        return int(value)
 
 
 SECONDS = _Seconds()
@@ -306,7 +301,7 @@ def _metavar(name: str) -> str:
         return "|".join(get_args(kind))
     if name in _NAMED:
         return _NAMED[name]
-    by_name = (("_s", "SECONDS"), ("_url", "URL"), ("_listen", "HOST:PORT"))
+    by_name = (("_per_s", "NUMBER"), ("_s", "SECONDS"), ("_url", "URL"), ("_listen", "HOST:PORT"))
     found = next((word for ending, word in by_name if name.endswith(ending)), None)
     return found or _WORDS.get(kind, "A,B,..." if get_origin(kind) is tuple else "TEXT")
 

@@ -16,12 +16,15 @@ from bridge.config.keyfile import check_key, shared_key
 from bridge.config.loading import load, meant, unknown, variable
 from bridge.config.settings import (
     FILE,
+    HIGHEST_PORT,
     IN_DATA,
     PREFIX,
+    TABLES,
     TYPES,
     Config,
     first_line,
     host_and_port,
+    is_port,
 )
 from bridge.config.sources import ConfigError
 from bridge.config.tables import (
@@ -38,8 +41,10 @@ from bridge.config.tables import (
 __all__ = [
     "CHECKS",
     "FILE",
+    "HIGHEST_PORT",
     "IN_DATA",
     "PREFIX",
+    "TABLES",
     "TYPES",
     "Call",
     "ClientRights",
@@ -62,6 +67,7 @@ __all__ = [
     "first_line",
     "host_and_port",
     "is_http",
+    "is_port",
     "is_there",
     "load",
     "meant",

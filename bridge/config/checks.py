@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from bridge.config.settings import TYPES, Config, first_line, host_and_port
+from bridge.config.settings import (
+    HIGHEST_PORT,
+    TYPES,
+    Config,
+    first_line,
+    host_and_port,
+    is_port,
+)
 from bridge.config.sources import ConfigError
 from bridge.config.tables import ComfyUI
 from bridge.text import in_quotes, split_account, without_password
@@ -19,7 +26,6 @@ from bridge.text import in_quotes, split_account, without_password
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9._*\[\]:-]+/?")
 _NO_HOST = re.compile(r"[\s/?#@\\]")
 _LONGEST_ID = 64
-_HIGHEST_PORT = 65_535
 _HTTP = "expected http://host:port or https://host:port"
 _WITHOUT_QUERY = "expected http://host[:port] or https://host[:port]"
 _POSTGRESQL = "expected postgresql://user:password@host:port/database"
@@ -147,7 +153,7 @@ def _check_journal(config: Config) -> None:
         elif not (host.startswith(("/", "@")) or can_be_host(host)):
             problem = problem or "no host can have this name"
         elif number and not is_port(number):
-            problem = problem or f"the port must be a number from 1 to {_HIGHEST_PORT}"
+            problem = problem or f"the port must be a number from 1 to {HIGHEST_PORT}"
     if problem is not None:
         raise ConfigError(f"{in_quotes(without_password(url))}: {problem}", "journal")
 
@@ -300,11 +306,6 @@ def can_be_host(name: str) -> bool:
     except UnicodeError:
         return False
     return True
-
-
-def is_port(text: str) -> bool:
-    """Return whether a text is the number of a port."""
-    return text.isascii() and text.isdecimal() and 0 < int(text[:6]) <= _HIGHEST_PORT
 
 
 # Each looks at other settings than those before it.

@@ -14,34 +14,22 @@ from typing import Any, get_args
 import msgspec
 
 from bridge import resources
-from bridge.config.settings import FILE, PREFIX, TYPES, Config, host_and_port
+from bridge.config.settings import (
+    FILE,
+    HIGHEST_PORT,
+    PREFIX,
+    TABLES,
+    TYPES,
+    Config,
+    Listen,
+    host_and_port,
+)
 from bridge.config.sources import ConfigError, SettingSources
-from bridge.config.tables import ClientRights, ComfyUI, Display, Hook, Sink, SinkFolder, Trigger
 from bridge.config.values import LARGEST, allowed, faults, place_of, shown, types_of
 from bridge.text import as_utf8, did_you_mean, in_quotes
 
 # Environment variables under our prefix that are no settings of the bridge.
 _NOT_OURS = ("COMFY2MQTT_TEST_", "COMFY2MQTT_SECRET", "COMFY2MQTT_CLIENT", "COMFY2MQTT_CONFIG")
-# Settings that hold tables; beside the file, as JSON.
-_TABLES: Mapping[str, type[msgspec.Struct]] = {
-    "clients": ClientRights,
-    "comfyui": ComfyUI,
-    "display": Display,
-    "hook": Hook,
-    "sink": Sink,
-    "sink_folder": SinkFolder,
-    "trigger": Trigger,
-}
-# Lists that variables and flags may give with commas.
-_LISTS = frozenset(
-    {
-        *("allow_nodes", "deny_nodes", "frame_ancestors", "model_hosts", "trusted_proxies"),
-        "websocket_origins",
-    }
-)
-# Settings with an address to listen at.
-_LISTENS = frozenset({"metrics_listen", "websocket_listen"})
-_HIGHEST_PORT = 65_535
 # Seconds, and times in a second: not every clock, timer and message takes more. A message's expiry
 # has 32 bits.
 ENDLESS = 4e9
@@ -175,18 +163,18 @@ def _read(key: str, value: Any) -> Any:
     """Return a setting's value from what the file, a variable or a flag gives."""
     if isinstance(value, str):
         value = value.strip("\r\n")  # of a secret's file, an editor of Windows, a block of YAML
-    if key in _LISTS and isinstance(value, str):
-        value = [each.strip() for each in value.split(",") if each.strip()]
     if key == "comfyui_args" and isinstance(value, str):
         try:
             value = shlex.split(value)
         except ValueError as error:
             raise ConfigError(f"{in_quotes(value)}: {error}", key) from None
-    if key in _TABLES:
+    if TYPES[key] == tuple[str, ...] and isinstance(value, str):
+        value = [each.strip() for each in value.split(",") if each.strip()]
+    if key in TABLES:
         return _tables(key, value)
     found = _converted(value, TYPES[key], key)
-    if key in _LISTENS and host_and_port(found)[1] > _HIGHEST_PORT:
-        raise ConfigError(f"{in_quotes(value)}: expected a port up to {_HIGHEST_PORT}", key)
+    if TYPES[key] == Listen | None and host_and_port(found)[1] > HIGHEST_PORT:
+        raise ConfigError(f"{in_quotes(value)}: expected a port up to {HIGHEST_PORT}", key)
     return found
 
 
@@ -198,7 +186,7 @@ def _tables(key: str, value: Any) -> Any:
             raise ConfigError(f"expected JSON: {error}", key) from None
         except RecursionError:
             raise ConfigError("expected JSON: nested too deeply", key) from None
-    kind = _TABLES[key]
+    kind = TABLES[key]
     if key == "clients":
         if not isinstance(value, dict):
             raise ConfigError("expected a table [clients.NAME] for each client", key)
@@ -265,7 +253,7 @@ def _with_an_end(value: Any, kind: Any) -> Any:
 
 
 def _refuse_faults(value: Any, place: tuple[str | int, ...]) -> None:
-    for inner, problem in faults(value, is_table=place[0] in _TABLES):
+    for inner, problem in faults(value, is_table=place[0] in TABLES):
         raise ConfigError(f"{shown(place, inner, value)}{problem}", *place, *inner)
 
 

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Meta, Struct
@@ -30,6 +30,7 @@ from bridge.config.tables import (
     Program,
     Sink,
     SinkFolder,
+    Table,
     Trigger,
     Who,
 )
@@ -294,6 +295,14 @@ TYPES: Mapping[str, Any] = {
     for name, kind in get_type_hints(Config, include_extras=True).items()
     if name != "sources"
 }
+# Settings that hold tables, and of which kind; beside the file they are JSON.
+TABLES: Mapping[str, type[Table]] = {
+    name: kind
+    for name, found in TYPES.items()
+    for kind in get_args(found)
+    if isinstance(kind, type) and issubclass(kind, Table)
+}
+HIGHEST_PORT = 65_535
 
 
 def first_line(file: Path) -> str:
@@ -307,6 +316,12 @@ def host_and_port(listen: str) -> tuple[str, int]:
     if not colon:
         raise ValueError(f"{listen!r}: expected host:port")
     return host.strip("[]"), int(port)
+
+
+def is_port(text: str) -> bool:
+    """Return whether a text is the number of a port."""
+    digits = text.lstrip("0")[:6]
+    return text.isascii() and digits.isdecimal() and int(digits) <= HIGHEST_PORT
 
 
 def _password_of(url: str) -> str | None:

@@ -157,7 +157,7 @@ def test_a_field_of_a_hooks_call_is_taken_or_refused_by_its_place(
 
 
 def test_every_table_is_among_those_that_are_tried() -> None:
-    assert set(TABLES) == set(config.loading._TABLES)
+    assert set(TABLES) == set(config.TABLES)
 
 
 @pytest.fixture
