@@ -5,8 +5,6 @@ It says what is so already, and has the rest as comments: saved as it is, it cha
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +14,8 @@ from msgspec import UNSET
 from bridge.cli.find import client_of
 from bridge.config import Config
 from bridge.contract.retained import Definition
+from bridge.toml import key, written
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CHOICES_SHOWN = 20
 
 
@@ -37,9 +35,9 @@ def _lines(definition: Definition) -> Iterator[str]:
     yield f"# Sidecar of the workflow {_comment(definition.name)}: save it beside the workflow's"
     yield "# file, under the same name with .toml. Remove the lines that you do not change."
     yield ""
-    yield f"title = {_text(definition.title)}"
+    yield f"title = {written(definition.title)}"
     about = "" if definition.description is UNSET else definition.description
-    yield f"{'' if about else '# '}description = {_text(about)}"
+    yield f"{'' if about else '# '}description = {written(about)}"
     others = []
     for name, schema in definition.inputs["properties"].items():
         if "x-place" in schema:
@@ -49,69 +47,46 @@ def _lines(definition: Definition) -> Iterator[str]:
             yield from _input(name, schema)
     for output in definition.outputs:
         yield ""
-        yield f"[outputs.{_key(output.name)}]"
+        yield f"[outputs.{key(output.name)}]"
         yield f"# {output.kind}"
-        yield f"# rename = {_text(output.name)}"
+        yield f"# rename = {written(output.name)}"
         yield "# hide = true"
     yield ""
     yield "# The inputs of a request with an empty payload, such as a button's."
     yield "[press]"
     yield "# ignore_payload = true"
-    yield f"# inputs = {_value(definition.example)}"
+    yield f"# inputs = {written(definition.example)}"
     if others:
         yield ""
         yield "# Other inputs, known only by their place; a table here gives one a name."
         for name, schema in others:
-            yield f"# [inputs.{_key(name)}]  # {schema['x-kind']}, {_comment(schema['x-place'])}"
+            yield f"# [inputs.{key(name)}]  # {schema['x-kind']}, {_comment(schema['x-place'])}"
 
 
 def _input(name: str, schema: dict[str, Any]) -> Iterator[str]:
-    yield f"[inputs.{_key(name)}]"
+    yield f"[inputs.{key(name)}]"
     yield f"# {schema['x-kind']}"
     if "title" in schema:
-        yield f"title = {_text(schema['title'])}"
+        yield f"title = {written(schema['title'])}"
     if "description" in schema:
-        yield f"description = {_text(schema['description'])}"
-    yield f"# rename = {_text(name)}"
+        yield f"description = {written(schema['description'])}"
+    yield f"# rename = {written(name)}"
     yield "# hide = true"
     if "default" in schema:
-        yield f"# fix = {_value(schema['default'])}"
-        yield f"# default = {_value(schema['default'])}"
+        yield f"# fix = {written(schema['default'])}"
+        yield f"# default = {written(schema['default'])}"
     elif schema["x-kind"] == "seed":
         yield "# fix = 0"
-    for key, said in (("minimum", "minimum"), ("maximum", "maximum"), ("max_length", "maxLength")):
+    for rule, said in (("minimum", "minimum"), ("maximum", "maximum"), ("max_length", "maxLength")):
         if said in schema:
-            yield f"# {key} = {_value(schema[said])}"
+            yield f"# {rule} = {written(schema[said])}"
     if "enum" in schema:
         more = " # and more" if schema["enum"][_CHOICES_SHOWN:] else ""
-        yield f"# choices = {_value(schema['enum'][:_CHOICES_SHOWN])}{more}"
+        yield f"# choices = {written(schema['enum'][:_CHOICES_SHOWN])}{more}"
     if "x-choices" in schema:
         yield f"# choices = []  # of bridge/choices/{schema['x-choices']}"
 
 
-def _key(name: str) -> str:
-    return name if _BARE.fullmatch(name) else _text(name)
-
-
 def _comment(text: str) -> str:
     """Return a text that stays in its line."""
-    return _text(text)[1:-1]
-
-
-def _text(value: str) -> str:
-    # JSON's escapes are TOML's; only DEL stands for itself in JSON and must not in TOML.
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _value(value: Any) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case str():
-            return _text(value)
-        case list():
-            return f"[{', '.join(map(_value, value))}]"
-        case dict():
-            inner = ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items())
-            return f"{{ {inner} }}" if inner else "{}"
-    return repr(value)
+    return written(text)[1:-1]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any
 
 from msgspec import Struct
+
+from bridge.toml import line_of
 
 
 class ConfigError(ValueError):
@@ -53,54 +51,6 @@ class SettingSources(Struct, frozen=True):
             return f"{place}: {error.problem}"
         line = line_of(self.text, error.place)
         return str(error) if line is None else f"{self.file}, line {line}: {error}"
-
-
-def line_of(text: str, place: Sequence[str | int]) -> int | None:
-    """Return the line of a TOML text on which a value begins, counted from 1.
-
-    Of a field that is not there, that of its table. None if nothing of it is there.
-    """
-    lines = text.replace("\r\n", "\n").split("\n")
-    for length in range(len(place), 0, -1):
-        line = _first_line(lines, place[:length])
-        if line is not None:
-            return line
-    return None
-
-
-def _first_line(lines: Sequence[str], place: Sequence[str | int]) -> int | None:
-    """Return the first line of the statement after which a value is there."""
-
-    def is_there(count: int) -> bool:
-        _, tree = _statements(lines, count)
-        return _holds(tree, place)
-
-    last = bisect_left(range(len(lines) + 1), x=True, key=is_there)
-    return None if last > len(lines) else _statements(lines, last - 1)[0] + 1
-
-
-def _statements(lines: Sequence[str], count: int) -> tuple[int, dict[str, Any]]:
-    """Return how many of the first lines are whole statements, and what they say."""
-    while count:
-        try:
-            return count, tomllib.loads("\n".join(lines[:count]))
-        except (ValueError, RecursionError):
-            count -= 1
-    return 0, {}
-
-
-def _holds(found: Any, place: Sequence[str | int]) -> bool:
-    """Return whether there is a value at a place; the tables of a list have numbers or names."""
-    for step in place:
-        if isinstance(found, list):
-            named = (each for each in found if isinstance(each, dict) and each.get("name") == step)
-            numbered = found[step : step + 1] if isinstance(step, int) else []
-            found = next(chain(numbered, named), None)
-        else:
-            found = found.get(step) if isinstance(found, dict) else None
-        if found is None:
-            return False
-    return True
 
 
 def _dotted(place: Sequence[str | int]) -> str:

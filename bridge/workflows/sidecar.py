@@ -20,11 +20,14 @@ from bridge.contract.requests import Text
 from bridge.contract.sinks import Put, Webhook
 from bridge.contract.sources import Inline
 from bridge.text import as_utf8
+from bridge.toml import line_of
 from bridge.workflows.graph import WorkflowError, unsendable
 
 _ALLOWED_SHOWN = 30
 
 Scalar = str | int | float | bool
+# The keys that lead to a value, and its place in a list.
+KeyPath = tuple[str | int, ...]
 
 
 class SidecarError(WorkflowError):
@@ -106,9 +109,7 @@ class Sidecar(Struct, frozen=True):
     press: PressRules = PressRules()
     sinks: SinkRules = SinkRules()
 
-    def error(
-        self, path: tuple[str, ...], problem: str, allowed: Iterable[str] = ()
-    ) -> SidecarError:
+    def error(self, path: KeyPath, problem: str, allowed: Iterable[str] = ()) -> SidecarError:
         """Return the error for the value at a path of keys."""
         return _error(self.text, path, problem, allowed)
 
@@ -160,11 +161,12 @@ def read(data: bytes) -> Sidecar:
 
 def _sinks(top: _SidecarTables, text: str) -> SinkRules:
     """Return the sinks of a sidecar, whose targets can all be read. Raises SidecarError."""
-    puts = tuple(_convert(each, Put, ("put",), text) for each in top.put)
+    puts = tuple(_convert(each, Put, ("put", at), text) for at, each in enumerate(top.put))
     hook = None if top.webhook is None else _convert(top.webhook, Webhook, ("webhook",), text)
-    path: tuple[str, ...] = ("put", "url")
+    path: KeyPath = ()
     try:
-        for each in puts:
+        for at, each in enumerate(puts):
+            path = ("put", at, "url")
             targets.read(each.url, "url")
             targets.check_headers(each.headers, "headers")
         if hook is not None:
@@ -178,7 +180,7 @@ def _sinks(top: _SidecarTables, text: str) -> SinkRules:
 T = TypeVar("T", bound=Struct)
 
 
-def _convert(raw: Any, kind: type[T], path: tuple[str, ...], text: str) -> T:
+def _convert(raw: Any, kind: type[T], path: KeyPath, text: str) -> T:
     for key, value in raw.items() if path else ():
         problem = unsendable(value)
         if problem is not None:
@@ -203,41 +205,7 @@ def _keys(where: str) -> tuple[str, ...]:
     return tuple(part for part in plain.split(".") if part)
 
 
-def _error(
-    text: str, path: tuple[str, ...], problem: str, allowed: Iterable[str] = ()
-) -> SidecarError:
-    key = ".".join(part if part.isidentifier() else f'"{part}"' for part in path)
-    return SidecarError(problem, key=key, line=_line_of(text, path), allowed=allowed)
-
-
-def _line_of(text: str, path: tuple[str, ...]) -> int | None:
-    """Return the line where the longest part of a path of keys is set.
-
-    TOML's reader gives no line numbers. So each line is read for itself: a header or a key is valid
-    TOML alone, once its value is replaced. A line within a text of several lines can be mistaken
-    for one; then the line is wrong, and the key is still given.
-    """
-    best, depth = None, 0
-    header: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.lstrip().startswith("["):
-            header = here = _path(line)
-        else:
-            key, equals, _ = line.partition("=")
-            here = (*header, *_path(f"{key}= 0")) if equals else ()
-        if here and here == path[: len(here)] and len(here) > depth:
-            best, depth = number, len(here)
-    return best
-
-
-def _path(line: str) -> tuple[str, ...]:
-    try:
-        found: Any = tomllib.loads(line)
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return ()
-    keys: list[str] = []
-    while isinstance(found, dict) and found:
-        key = next(iter(found))
-        keys.append(key)
-        found = found[key]
-    return tuple(keys)
+def _error(text: str, path: KeyPath, problem: str, allowed: Iterable[str] = ()) -> SidecarError:
+    names = (part for part in path if isinstance(part, str))
+    key = ".".join(part if part.isidentifier() else f'"{part}"' for part in names)
+    return SidecarError(problem, key=key, line=line_of(text, path), allowed=allowed)

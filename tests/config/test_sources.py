@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tomllib
+from typing import Any
+
 import pytest
 
-from bridge.config.sources import ConfigError, SettingSources, line_of
+from bridge.config.sources import ConfigError, SettingSources
+from bridge.toml import line_of, written
 
 TEXT = '''# settings
 name = "a"
@@ -54,6 +58,23 @@ def test_a_value_is_found_by_the_line_that_it_begins_on(
 ) -> None:
     assert line_of(TEXT, place) == line
     assert line_of(TEXT.replace("\n", "\r\n"), place) == line
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        'a "text" of\ntwo lines\x7f\\',
+        True,
+        -3,
+        0.5,
+        1e300,
+        ["a", 1, []],
+        {"a b": {"c": [1.5]}, "d": {}, "é": "é"},
+    ],
+)
+def test_a_value_is_written_as_it_is_read(value: Any) -> None:
+    assert tomllib.loads(f"x = {written(value)}") == {"x": value}
 
 
 def test_an_error_names_its_line_its_variable_or_its_flag() -> None:

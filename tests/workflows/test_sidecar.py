@@ -243,6 +243,8 @@ def test_a_payload_can_be_ignored_by_run() -> None:
         ("[press.inputs]\nstep = 1", 2, "press.inputs.step: the workflow has no such input"),
         ("[press.inputs]\nsteps = 'x'", 2, "press.inputs.steps: expected a whole number"),
         ("[press]\nignore = true", 2, "press.ignore: no such key; allowed: ignore_payload, inputs"),
+        ('title = """\ninputs = 1\n"""\ninputs = 1', 4, "inputs: expected"),
+        ("[[put]]\nurl = 'http://a/{filename}'\n[[put]]\nurl = 'ftp://b'", 4, "put.url: "),
         ("title = 'x\n", 1, "not valid TOML"),
         ("a = 1\n\n[x", 3, "not valid TOML"),
     ],

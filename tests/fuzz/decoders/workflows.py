@@ -107,7 +107,10 @@ TARGETS = {
     "sidecars": Target(
         _sidecar,
         (_SIDE, b'description = "x"\n', b"[inputs]\n", b"[inputs.steps]\nminimum = 'x'\n"),
-        {"bridge.workflows.sidecar": ("read", "_convert", "_keys", "_error", "_line_of", "_path")},
+        {
+            "bridge.workflows.sidecar": ("read", "_convert", "_keys", "_error"),
+            "bridge.toml": ("line_of", "_ends", "_first_line", "_holds"),
+        },
     ),
     "prompts": Target(
         _prompt,
