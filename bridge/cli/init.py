@@ -16,12 +16,11 @@ from bridge.cli.doctor import examine
 from bridge.cli.options import BrokerFlags, broker_url
 from bridge.cli.shared import FAILED, WRONG_USAGE, stop
 from bridge.config import ConfigError
-from bridge.config.draft import draft
+from bridge.config.reference import draft
 
 _PAGE = "127.0.0.1:8090"
 _NO_PAGE = "-"
 _OWN = "own"
-_PORTS = 65536
 
 
 def write_settings(file: Path, *, overwrite: bool) -> None:
@@ -139,6 +138,6 @@ def _page(given: str) -> str:
         _, port = config.host_and_port(given) if given != _NO_PAGE else ("", 1)
     except ValueError:
         port = 0
-    if not 0 < port < _PORTS:
+    if not 0 < port <= config.HIGHEST_PORT:
         raise click.UsageError(f"{given!r}: expected host:port, such as {_PAGE}, or {_NO_PAGE}")
     return given

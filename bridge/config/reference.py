@@ -1,4 +1,4 @@
-"""The settings for readers and for editors, drawn from their types: a page and a JSON Schema."""
+"""The settings for readers and for editors: a page, a JSON Schema, and the draft of a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from bridge.config.settings import PREFIX, TYPES, Config
+from bridge.config.about import GROUPS, meaning
+from bridge.config.settings import PREFIX, TABLES, TYPES, Config
+from bridge.toml import written
 
 _WORDS = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "more than"}
 
@@ -102,3 +104,32 @@ def _path(kind: type) -> dict[str, Any]:
     if kind is Path:
         return {"type": "string", "format": "path"}
     raise NotImplementedError
+
+
+def draft(chosen: Mapping[str, Any]) -> str:
+    """Return the text of a settings file: these settings by name, all others as comments."""
+    return "\n".join(_draft(chosen)) + "\n"
+
+
+def _draft(chosen: Mapping[str, Any]) -> Iterator[str]:
+    yield "# Settings of comfy2mqtt. Remove the # before a line, and change its value, to set it."
+    yield "# docs/settings.md says more about each; `comfy2mqtt doctor` tries them."
+    defaults = Config()
+    for group, settings in GROUPS.items():
+        yield ""
+        yield f"# {group}"
+        for name in settings:
+            if name in TABLES:
+                continue
+            yield ""
+            yield f"# {meaning(name)}"
+            if name in chosen:
+                yield f"{name} = {written(chosen[name])}"
+            else:
+                yield f"# {name} = {written(getattr(defaults, name))}"
+    yield ""
+    yield "# Tables are at the end of the file: docs/settings.md has examples."
+    for name in TABLES:
+        yield ""
+        yield f"# {meaning(name)}"
+        yield '# [clients."*"]' if name == "clients" else f"# [[{name}]]"

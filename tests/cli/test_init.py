@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from bridge import config
 from bridge.cli.main import main
 from bridge.config import TYPES, Config
-from bridge.config.draft import draft
+from bridge.config.reference import draft
 
 Answer = Callable[..., Result]
 FILE = Path("comfy2mqtt.toml")
