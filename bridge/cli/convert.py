@@ -16,6 +16,7 @@ from bridge.media.sniff import sniff
 from bridge.workflows import graph, source
 from bridge.workflows.embedded import is_picture
 from bridge.workflows.graph import WorkflowError
+from bridge.workflows.library import OBJECT_INFO
 from bridge.workflows.objectinfo import ObjectInfo, ObjectInfoError
 from bridge.workflows.source import NeedsObjectInfo
 
@@ -57,7 +58,8 @@ def _check_kind(file: Path, data: bytes) -> None:
 
 
 async def _object_info(settings: Config, saved: Path | None) -> ObjectInfo:
-    kept = settings.folder / "object_info" / f"{settings.comfyuis[0].name}.json"
+    name = settings.instance_name(settings.comfyuis[0])
+    kept = settings.folder / OBJECT_INFO / f"{name}.json"
     if saved is None and not kept.is_file() and settings.comfyui_url is None:
         stop(
             "the node classes of ComfyUI are unknown here: give --object-info FILE (its answer to "

@@ -40,9 +40,7 @@ from bridge.resources import where_workflows_are
 from bridge.service import checks
 from bridge.service.instances import ON_LINUX, interpreter
 from bridge.service.public_urls import own_address
-from bridge.service.stores import bucket_of
-from bridge.workflows.catalogue import NodeRules
-from bridge.workflows.library import Library
+from bridge.service.stores import bucket_of, library_of
 from bridge.workflows.objectinfo import ObjectInfoError
 
 _NO_BROKER = (
@@ -382,14 +380,7 @@ async def _workflows(settings: Config) -> AsyncIterator[Finding]:
     if not settings.workflows.is_dir():
         return  # reported above
     yield Finding(good=True, what=f"workflows: {where_workflows_are(settings.workflows)}")
-    names = [each.name for each in settings.comfyuis]
-    nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
-    keyed = [
-        each.name for each in settings.comfyuis if (each.api_key or each.api_key_file) is not None
-    ]
-    library = Library(
-        settings.workflows, settings.folder / "object_info", names, nodes, keyed=keyed
-    )
+    library = library_of(settings)
     try:
         await library.open()
     except ObjectInfoError as error:

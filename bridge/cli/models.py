@@ -18,8 +18,7 @@ from bridge.comfyui import install, managed
 from bridge.config import Config, check_comfyuis, check_downloads
 from bridge.contract.errors import BridgeError
 from bridge.media.model_files import ModelSource, Progress, fetch
-from bridge.workflows.catalogue import NodeRules
-from bridge.workflows.library import Library
+from bridge.service.stores import library_of
 from bridge.workflows.models import ModelFile
 from bridge.workflows.workflow import Workflow
 
@@ -36,9 +35,7 @@ async def get(settings: Config, name: str, to: Path | None) -> int:
     """Fetch what a workflow lacks; prints the path of each file. Raises UnknownWorkflow."""
     check_comfyuis(settings)
     check_downloads(settings)
-    names = [settings.instance_name(each) for each in settings.comfyuis]
-    nodes = NodeRules(settings.allow_nodes, settings.deny_nodes)
-    library = Library(settings.workflows, settings.folder / "object_info", names, nodes)
+    library = library_of(settings)
     await library.open()
     workflow = library.get(name)
     folder = to or _models_folder(settings)

@@ -47,7 +47,7 @@ from bridge.service.sinks import SinkParts
 from bridge.service.stores import files_of
 from bridge.workflows.binding import FOLDER
 from bridge.workflows.catalogue import NodeRules
-from bridge.workflows.library import Library
+from bridge.workflows.library import OBJECT_INFO, Library
 
 if TYPE_CHECKING:
     from bridge.adapters.metrics import MetricsAdapter
@@ -76,7 +76,7 @@ class BridgeParts:
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         keyed = [name for name, comfyui in comfyuis.items() if comfyui.api_key is not None]
         self.library = Library(
-            config.workflows, folder / "object_info", list(comfyuis), nodes, keyed=keyed
+            config.workflows, folder / OBJECT_INFO, list(comfyuis), nodes, keyed=keyed
         )
 
         # The ComfyUIs.

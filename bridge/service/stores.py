@@ -1,4 +1,4 @@
-"""The store of large blobs: where the journal is, or a bucket."""
+"""The places that settings name: the store of large blobs, and the library of workflows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ from bridge.config import Config, first_line
 from bridge.jobs.database import DatabaseError, need_driver
 from bridge.media.files import Files, Folder, MigratingFiles
 from bridge.resources import how_to_add
+from bridge.workflows.catalogue import NodeRules
+from bridge.workflows.library import OBJECT_INFO, Library
 
 if TYPE_CHECKING:
     from bridge.jobs.object_store import ObjectStore
+
+
+def library_of(config: Config) -> Library:
+    """Return the library, to be opened, with what a bridge has kept of its ComfyUIs."""
+    comfyuis = {config.instance_name(each): each for each in config.comfyuis}
+    return Library(
+        config.workflows,
+        config.folder / OBJECT_INFO,
+        list(comfyuis),
+        NodeRules(config.allow_nodes, config.deny_nodes),
+        keyed=[name for name, each in comfyuis.items() if each.api_key or each.api_key_file],
+    )
 
 
 def files_of(config: Config) -> Files:

@@ -52,6 +52,8 @@ _DEBOUNCE_MS = 300
 _AGAIN_S = 10.0
 
 
+# The cache: a folder in that of the bridge.
+OBJECT_INFO = "object_info"
 # The ends of the names of files in the cache, beside a ComfyUI's classes: those that others have
 # replaced, and those that count as no output.
 _REPLACEMENTS = ".replacements.json"

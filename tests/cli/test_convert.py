@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,21 @@ def test_a_drawing_is_converted_with_a_saved_object_info(folder: Path) -> None:
     assert comparison.differences(want, got, comparison.object_info("0.3.75")) == []
 
 
-def test_without_one_the_kept_object_info_is_used(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("environment", "kept"),
+    [({}, "default"), ({"JOURNAL": "postgresql://127.0.0.1:9/a", "MEMBER": "b"}, "b-default")],
+)
+def test_without_one_the_kept_object_info_is_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], kept: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(f"COMFY2MQTT_{name}", value)
     (name, _), *_ = comparison.load("given-0.3.75").items()
     drawing = put(folder / "drawing.json", comparison.load("templates-0.3.75")[name])
     refused = convert(drawing)
     assert refused.exit_code == 1
     assert "--object-info FILE" in refused.stderr
-    put(folder / "data" / "object_info" / "default.json", comparison.load("object-info-0.3.75"))
+    put(folder / "data" / "object_info" / f"{kept}.json", comparison.load("object-info-0.3.75"))
     assert json.loads(convert(drawing).stdout)
 
 

@@ -228,7 +228,13 @@ def test_the_doctor_takes_the_address_of_a_journal_as_before(cli: Cli) -> None:
     assert "the settings are valid" in told
 
 
-def test_the_doctor_looks_at_the_workflows(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [((), "default"), (("--journal", "postgresql://127.0.0.1:9/a", "--member", "b"), "b-default")],
+)
+def test_the_doctor_looks_at_the_workflows(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], kept: str
+) -> None:
     monkeypatch.setenv("COMFY2MQTT_COMFYUI_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("COMFY2MQTT_DENY_NODES", "LoadImage")
     rare = {"1": {"class_type": "Rare", "inputs": {}}, **NAMED}
@@ -240,8 +246,8 @@ def test_the_doctor_looks_at_the_workflows(cli: Cli, monkeypatch: pytest.MonkeyP
         Path(f"workflows/{name}.json").write_bytes(msgspec.json.encode(content))
     Path("workflows/broken.json").write_text("{")
     Path("data/object_info").mkdir(parents=True)
-    Path("data/object_info/default.json").write_bytes(msgspec.json.encode(INFO.raw))
-    found = findings(cli("doctor", "--json"))
+    Path(f"data/object_info/{kept}.json").write_bytes(msgspec.json.encode(INFO.raw))
+    found = findings(cli("doctor", "--json", *options))
     assert found["workflow named"]["good"]
     assert any("broken" in what and not each["good"] for what, each in found.items())
     assert any("denied is not allowed: LoadImage" in what for what in found)
