@@ -8,7 +8,6 @@ A complete upload is compared with the announced size and SHA-256, and kept like
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -27,13 +26,14 @@ from bridge.jobs.unfinished_uploads import UnfinishedUploads
 from bridge.media.files import INLINE_LIMIT, Files
 from bridge.media.sniff import sniff
 
-_HASH_STEP = 1024 * 1024
 # How the names of files end that say what was announced.
 _BEGUN = ".begun"
 # Those that a client may have begun and not finished: each is two files.
 MAX_BEGUN = 100
 # ... and of all clients: where names are free, there may be any number of them.
 MAX_BEGUN_OF_ALL = 10_000
+# Uploads in parts that are completed at a time: all bytes of each are then in memory.
+COMPLETED_AT_ONCE = 2
 
 
 class UploadRules(Struct, frozen=True):
@@ -57,6 +57,7 @@ class Uploads:
         # Parts of one upload are written one after the other, in the order in which they came.
         # A lock that nobody holds or waits for is gone: there may be any number of names.
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._completing = asyncio.Semaphore(COMPLETED_AT_ONCE)
 
     async def whole(self, client: str, upload: str, data: bytes) -> UploadReport:
         """Take an upload that is one message. Raises TooLarge, QuotaExceeded."""
@@ -70,7 +71,7 @@ class Uploads:
         async with self._turn(client, upload):
             known = await self._journal.upload(client, upload)
             if known is not None and known.sha256 == begin.sha256:
-                return _complete(upload, known)
+                return _completed(upload, known)
             begun = await self._check(client, begin.size, but=upload)
             begun.add(client, upload, begin.size)
             try:
@@ -106,25 +107,32 @@ class Uploads:
             known = await self._journal.upload(client, upload)
             path = self._path(client, upload)
             if known is not None and not path.exists():
-                return _complete(upload, known)  # reported once more
+                return _completed(upload, known)  # reported once more
             begun = await asyncio.to_thread(self._begun, client, upload)
-            sha256, held = await asyncio.to_thread(_hash, path)
+            held = await asyncio.to_thread(_size_of, path)
             if held < begun.size:
+                # Before its bytes are read: a client may send this any number of times.
                 raise Conflict(
                     f"upload {upload!r} has {held} of {begun.size} bytes: continue there",
                     held=held,
                     size=begun.size,
                 )
-            if sha256 != begun.sha256:
-                await asyncio.to_thread(self._discard, client, upload)
-                raise InvalidInput(
-                    f"upload {upload!r} has another SHA-256 than announced: begin again",
-                    sha256=sha256,
-                    expected=begun.sha256,
-                )
-            data = await asyncio.to_thread(path.read_bytes)
-            report = await self._keep(client, upload, sha256, data)
+            async with self._completing:
+                return await self._complete(client, upload, begun)
+
+    async def _complete(self, client: str, upload: str, begun: _BegunUpload) -> UploadReport:
+        """Keep an upload whose bytes are all here. Raises InvalidInput for other bytes."""
+        data = await asyncio.to_thread(self._path(client, upload).read_bytes)
+        sha256 = await sha256_of(data)
+        if sha256 != begun.sha256:
             await asyncio.to_thread(self._discard, client, upload)
+            raise InvalidInput(
+                f"upload {upload!r} has another SHA-256 than announced: begin again",
+                sha256=sha256,
+                expected=begun.sha256,
+            )
+        report = await self._keep(client, upload, sha256, data)
+        await asyncio.to_thread(self._discard, client, upload)
         return report
 
     def _turn(self, client: str, upload: str) -> asyncio.Lock:
@@ -208,7 +216,7 @@ class Uploads:
         )
         keep_until = self._journal.clock.now() + self._rules.keep_s
         await self._journal.keep_upload(client, upload, kept, keep_until)
-        return _complete(upload, kept)
+        return _completed(upload, kept)
 
     # Files; all of these block. Client and upload are ids, so their names are safe.
 
@@ -272,7 +280,7 @@ class _BegunUpload(Struct, frozen=True):
     content_type: str | None
 
 
-def _complete(upload: str, kept: KeptUpload) -> UploadReport:
+def _completed(upload: str, kept: KeptUpload) -> UploadReport:
     return UploadReport(
         upload=upload,
         held=kept.size,
@@ -283,11 +291,5 @@ def _complete(upload: str, kept: KeptUpload) -> UploadReport:
     )
 
 
-def _hash(path: Path) -> tuple[str, int]:
-    digest = hashlib.sha256()
-    size = 0
-    with path.open("rb") as file:
-        while step := file.read(_HASH_STEP):
-            digest.update(step)
-            size += len(step)
-    return digest.hexdigest(), size
+def _size_of(path: Path) -> int:
+    return path.stat().st_size

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bridge.contract.errors import Busy, InvalidInput, QuotaExceeded, TooLarge
+from bridge.contract.errors import Busy, Conflict, InvalidInput, QuotaExceeded, TooLarge
 from bridge.contract.messages import BeginUpload
 from bridge.jobs.journal import Journal
-from bridge.jobs.uploads import MAX_BEGUN, UploadRules, Uploads
+from bridge.jobs.uploads import COMPLETED_AT_ONCE, MAX_BEGUN, UploadRules, Uploads
 from bridge.media.files import Folder
 
 
@@ -106,6 +107,52 @@ async def test_a_large_upload_is_hashed_beside_the_event_loop(
     await uploads.finish("alice", "parts")
     assert threads
     assert threading.main_thread() not in threads
+    await journal.close()
+
+
+async def test_an_unfinished_upload_is_not_read_however_often_its_end_is_sent(
+    uploads: Uploads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await uploads.begin("alice", "u", announced(b"whole"))
+    await uploads.part("alice", "u", 0, b"who")
+    opened = Path.open
+
+    def announcements_only(path: Path, *given: Any, **named: Any) -> Any:
+        assert path.suffix == ".begun", "the bytes of the upload are read"
+        return opened(path, *given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", announcements_only)
+        for _ in range(3):
+            with pytest.raises(Conflict) as caught:
+                await uploads.finish("alice", "u")
+            assert caught.value.details["held"] == 3
+    await uploads.part("alice", "u", 3, b"le")
+    assert (await uploads.finish("alice", "u")).complete
+
+
+async def test_few_uploads_are_in_memory_at_a_time(tmp_path: Path) -> None:
+    class Counted(Folder):
+        there, most = 0, 0
+
+        def put(self, sha256: str, data: bytes | memoryview) -> None:
+            self.there += 1
+            self.most = max(self.most, self.there)
+            time.sleep(0.01)
+            super().put(sha256, data)
+            self.there -= 1
+
+    journal, files = Journal(tmp_path / "journal.db"), Counted(tmp_path / "blobs")
+    await journal.open()
+    files.open()
+    rules = UploadRules(1_000_000, lambda _: 10_000_000, 60.0)
+    uploads = Uploads(tmp_path / "uploads", journal, files, rules)
+    for number in range(8):
+        data = bytes([number]) * 100_000
+        await uploads.begin("alice", f"u{number}", announced(data))
+        await uploads.part("alice", f"u{number}", 0, data)
+    await asyncio.gather(*(uploads.finish("alice", f"u{number}") for number in range(8)))
+    assert files.most <= COMPLETED_AT_ONCE
     await journal.close()
 
 

@@ -88,6 +88,22 @@ FLOODS: tuple[Mutant, ...] = (
         slow=True,
     ),
     Mutant(
+        name="unfinished-upload-read",
+        file="bridge/jobs/uploads.py",
+        old="            held = await asyncio.to_thread(_size_of, path)\n",
+        new="            held = len(await asyncio.to_thread(path.read_bytes))\n",
+        guarantee="to say that an upload is at its end costs nothing while it is not",
+        tests=("tests/jobs/test_uploads.py",),
+    ),
+    Mutant(
+        name="uploads-completed-all-at-once",
+        file="bridge/jobs/uploads.py",
+        old="            async with self._completing:\n",
+        new="            if True:\n",
+        guarantee="the bytes of few uploads are in memory at a time",
+        tests=("tests/jobs/test_uploads.py",),
+    ),
+    Mutant(
         name="begun-uploads-read-each-time",
         file="bridge/jobs/uploads.py",
         old="            if self._unfinished is None:\n                self._u",
