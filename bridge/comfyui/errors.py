@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -48,6 +49,11 @@ class ComfyUIError(Exception):
 
     code: ClassVar[str] = "comfyui_error"
 
+    @property
+    def may_have_arrived(self) -> bool:
+        """True if ComfyUI may have done what it was asked for nevertheless."""
+        return False
+
 
 class ComfyUIUnreachable(ComfyUIError):
     """No answer. `sent`: the request may have reached ComfyUI nevertheless."""
@@ -58,6 +64,11 @@ class ComfyUIUnreachable(ComfyUIError):
         super().__init__(f"ComfyUI cannot be reached: {reason}")
         self.reason = reason
         self.sent = sent
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """True if the request left."""
+        return self.sent
 
 
 class UnexpectedAnswer(ComfyUIError):
@@ -71,6 +82,11 @@ class UnexpectedAnswer(ComfyUIError):
         self.what = what
         self.status = status
         self.excerpt = excerpt
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """True unless it is a refusal: a proxy that waits no longer answers in ComfyUI's place."""
+        return not HTTPStatus.MULTIPLE_CHOICES <= self.status < HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class NotFound(UnexpectedAnswer):
@@ -100,6 +116,11 @@ class ReplyTooLarge(ComfyUIError):
         super().__init__(f"{what} was answered with more than {limit} bytes")
         self.what = what
         self.limit = limit
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """True: it was answered."""
+        return True
 
 
 class PromptRejected(ComfyUIError):

@@ -27,7 +27,7 @@ from bridge.comfyui.errors import (
     ReplyTooLarge,
     UnexpectedAnswer,
 )
-from bridge.comfyui.events import Event, PromptPreview, Succeeded, Terminal
+from bridge.comfyui.events import Event, PromptLost, PromptPreview, Succeeded, Terminal
 from bridge.comfyui.execution import Execution, socket_nodes
 from bridge.comfyui.prompt_tracker import Prompt, PromptTracker
 from bridge.comfyui.state import Connected, Disconnected, QueueLength
@@ -149,27 +149,33 @@ class ComfySession:
     ) -> AsyncGenerator[Event, None]:
         """Submit a prompt and yield its events, the last being a Terminal.
 
-        Raises PromptRejected, AlreadyFollowed, and ComfyUIUnreachable if ComfyUI certainly does not
-        have it. Cancelling or closing it leaves the prompt at ComfyUI.
+        Raises PromptRejected, AlreadyFollowed, and another ComfyUIError if ComfyUI certainly does
+        not have it. Cancelling or closing it leaves the prompt at ComfyUI.
         """
         connection = await self._connected()
         execution = Execution(socket_nodes=socket_nodes(prompt), preview=preview)
         followed, queue = self._follow(prompt_id, execution, blind=False)
+        useless: ComfyUIError | None = None
         try:
             try:
                 await self.client.submit(prompt, prompt_id, connection.client_id, extra_data)
-            except ComfyUIUnreachable as error:
-                if not error.sent:
+            except ComfyUIError as error:
+                if not error.may_have_arrived:
                     raise
-                # It may have arrived: the queue will show it.
+                # The queue will show it.
+                useless = None if isinstance(error, ComfyUIUnreachable) else error
                 self._tracker.question(followed)
                 self._submitted(followed)
             else:
                 self._submitted(followed)
                 for event in execution.enqueue():
                     yield event
-            while not isinstance(event := await queue.get(), Terminal):
+            event = await queue.get()
+            if useless is not None and isinstance(event, PromptLost) and not event.died:
+                raise useless  # it never arrived: that answer was a refusal
+            while not isinstance(event, Terminal):
                 yield event
+                event = await queue.get()
             yield event
         finally:
             self._drop(followed)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -269,6 +270,39 @@ async def test_a_prompt_refused_in_part_is_no_success_though_it_cannot_be_taken_
     comfyui.faults["GET /queue"] = [None] * 1000
     with pytest.raises(PromptRejected):
         await anext(instance.execute("ours", {}))
+
+
+# -- answers that say nothing of the prompt -----------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 502, 504])
+async def test_a_prompt_that_arrived_is_followed_whatever_a_proxy_answers(
+    instance: Instance, comfyui: ScriptedComfyUI, status: int
+) -> None:
+    def arrived(request: str, body: Any) -> None:
+        if request == "POST /prompt":
+            comfyui.pending.append(body["prompt_id"])
+
+    comfyui.on_request = arrived
+    comfyui.faults["POST /prompt"] = [status]
+    async with aclosing(await submitted(instance, "ours")) as told:
+        comfyui.pending = []
+        await comfyui.send("execution_start", prompt_id="ours")
+        await comfyui.send("execution_success", prompt_id="ours")
+        await comfyui.send("executing", prompt_id="ours", node=None)
+        assert await rest(told) == [events.Started(), events.Succeeded({})]
+    assert len(comfyui.asked("POST", "/prompt")) == 1
+
+
+@pytest.mark.parametrize("status", [200, 403, 404, 500, 504])
+async def test_a_prompt_that_never_arrived_ends_with_the_answer(
+    instance: Instance, comfyui: ScriptedComfyUI, status: int
+) -> None:
+    comfyui.faults["POST /prompt"] = [status]
+    with pytest.raises(UnexpectedAnswer):
+        await anext(instance.execute("ours", {}))
+    # A refusal needs no look at the queue.
+    assert bool(comfyui.asked("GET", "/queue")) is (status not in (403, 404))
 
 
 # -- cut sockets and failing questions ----------------------------------------------------------

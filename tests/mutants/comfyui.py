@@ -96,6 +96,14 @@ COMFYUI: tuple[Mutant, ...] = (
         tests=("tests/comfyui/test_prompt_tracker.py", "tests/comfyui/test_session.py"),
     ),
     Mutant(
+        name="prompt-sent-twice-behind-a-proxy",
+        file="bridge/comfyui/session.py",
+        old="                if not error.may_have_arrived:\n",
+        new="                if True:\n",
+        guarantee="a prompt that arrived is followed, whatever a proxy answers in ComfyUI's place",
+        tests=("tests/comfyui/test_session.py",),
+    ),
+    Mutant(
         name="yielding-takes-prompts",
         file="bridge/comfyui/state.py",
         old="closed = yielding or self._closing or self._unusable",
