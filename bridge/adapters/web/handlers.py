@@ -147,7 +147,7 @@ class Handlers:
             async with asyncio.timeout(self._stall_s):
                 await response.write_eof()
         except Exception as error:  # noqa: BLE001 - the status is out: what is left is to stop
-            log.info("connection closed while sending a response: %r", error)
+            log.debug("connection closed while sending a response: %r", error)
             transport.abort()
 
     # What is at which path.

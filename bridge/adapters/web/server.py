@@ -220,10 +220,16 @@ class TcpConnection(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what is no HTTP, and log nothing, since anybody can send it."""
-        if status != HTTPStatus.BAD_REQUEST:
+        """Answer what is no HTTP, or has a header that is no UTF-8.
+
+        Nothing is logged of that, nor of a client that is gone: anybody can send it.
+        """
+        if isinstance(exc, ConnectionError):
+            raise exc  # aiohttp ends a connection for it
+        no_text = isinstance(exc, UnicodeError) and not request.writer.output_size
+        if status != HTTPStatus.BAD_REQUEST and not no_text:
             return super().handle_error(request, status, exc, message)
-        response = web.Response(status=status, text="Bad Request\n")
+        response = web.Response(status=HTTPStatus.BAD_REQUEST, text="Bad Request\n")
         response.force_close()
         return response
 

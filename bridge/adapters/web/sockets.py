@@ -140,6 +140,7 @@ class _Peer(Struct, eq=False):
     connection: TcpConnection
     transport: asyncio.Transport
     writer: Writer
+    pace: TokenBucket
     pinged: bool = False
     closing: asyncio.Task[None] | None = None
 
@@ -159,9 +160,16 @@ class _Peer(Struct, eq=False):
             self.transport.abort()
 
     async def receive(self) -> str | bytes | None:
-        """Return the next message, None at the end. Cancelling this loses no message."""
+        """Return the next message, None at the end. Cancelling this loses no message.
+
+        Who sends faster than the rate, pings and pongs included, is read more slowly.
+        """
         while True:
+            wait_s = self.pace.wait_s(time.monotonic())
+            if wait_s:
+                await asyncio.sleep(wait_s)
             message = await self.socket.receive()
+            self.pace.take(time.monotonic())
             match message.type:
                 case WSMsgType.TEXT:
                     text: str = message.data
@@ -232,14 +240,15 @@ class Sockets:
             timeout=_CLOSE_S,
             autoping=False,
         )
-        if request.body_exists or not socket.can_prepare(request):
+        if request.body_exists or not _can_prepare(socket, request):
             upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
             return responses.text(HTTPStatus.UPGRADE_REQUIRED, headers=upgrade)
         connection, transport = TcpConnection.of(request), request.transport
         if transport is None:
             raise ConnectionResetError("the connection was lost")
         await socket.prepare(request)
-        peer = _Peer(socket, connection, transport, self._writers.to(socket, transport))
+        pace = TokenBucket.full(self._settings.rate, BURST_S, time.monotonic())
+        peer = _Peer(socket, connection, transport, self._writers.to(socket, transport), pace)
         try:
             register = await self._registers(peer, client.address, network)
             if register is not None:
@@ -353,12 +362,8 @@ class Sockets:
         )
 
     async def _read(self, peer: _Peer, session: BrowserSession) -> None:
-        pace = TokenBucket.full(self._settings.rate, BURST_S, time.monotonic())
         while (message := await peer.receive()) is not None:
             session.last_message_at = time.monotonic()
-            wait_s = pace.take(session.last_message_at)
-            if wait_s:
-                await asyncio.sleep(wait_s)
             try:
                 said = frames.read(message)
             except MalformedFrame as error:
@@ -452,6 +457,14 @@ class Sockets:
         for peer in peers:
             peer.close(WSCloseCode.GOING_AWAY, "the server stops")
         await asyncio.gather(*(each.closing for each in peers if each.closing is not None))
+
+
+def _can_prepare(socket: web.WebSocketResponse, request: web.Request) -> bool:
+    """Return whether a request is one for a socket."""
+    try:
+        return bool(socket.can_prepare(request))
+    except ValueError:  # its key is no ASCII
+        return False
 
 
 def _respond(

@@ -7,6 +7,8 @@ import json
 import logging
 import random
 import re
+import socket
+import struct
 from typing import Any
 
 import pytest
@@ -33,6 +35,11 @@ REQUESTS = [
     b"GET /d/x.png?" + b"a=b&" * 100 + b" HTTP/1.1\r\n\r\n",
     b"GET /ws HTTP/1.1\r\n\r\n",
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    (
+        b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \xff\r\n\r\n"
+    ),
+    b"GET / HTTP/1.1\r\nHost: x\r\nExpect: \xff\r\n\r\n",
     b"GET /ws HTTP/1.1\r\nHost: x\r\nHost: y\r\nOrigin: a\r\nOrigin: b\r\n\r\n",
     b'HEAD /nothing HTTP/1.1\r\nIf-None-Match: "\r\nRange: bytes=9-1\r\n\r\n',
 ]
@@ -55,6 +62,25 @@ async def test_a_request_that_is_none_ends_alone(
         # Python 3.11 closes the connection once the client has ended its half; from 3.12 on aiohttp
         # still answers, in the version that it read, or HTTP/1.0 where it could read none.
         assert answer == b"" or re.match(rb"HTTP/(0\.9|1\.[01]) (?!200|5)", answer)
+        async with alone.visitor() as alice:
+            assert (await alice.ask("ping"))["status"] == "ok"
+    assert caplog.records == []
+
+
+_UPGRADE = (
+    b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+async def test_a_socket_whose_client_is_gone_at_once_is_no_error(
+    alone: Standing, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", alone.port)) as one:
+                one.sendall(_UPGRADE)
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         async with alone.visitor() as alice:
             assert (await alice.ask("ping"))["status"] == "ok"
     assert caplog.records == []

@@ -215,6 +215,17 @@ async def test_who_sends_too_fast_is_read_more_slowly_and_loses_nothing(
         assert answered == list(range(850))
 
 
+async def test_pings_and_pongs_count_against_the_rate(serve_alone: Serve) -> None:
+    async with serve_alone(rate=100.0) as server:
+        for opcode in (0x89, 0x8A):
+            async with server.visitor() as alice:
+                began = time.monotonic()
+                # 100 above what may come at once, masked with zeros.
+                alice.socket.transport.write(bytes((opcode, 0x80, 0, 0, 0, 0)) * 500)
+                assert (await alice.ask("ping"))["status"] == "ok"
+                assert time.monotonic() - began > 0.9
+
+
 @pytest.mark.broker
 async def test_requests_without_an_answer_are_bounded(server: Standing) -> None:
     async with server.visitor() as alice:
