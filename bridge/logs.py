@@ -1,13 +1,16 @@
 """Log lines: each says which client's which job it is about, as text or as JSON.
 
-`about` names the job for all that is logged within, also in tasks that are started there.
+`about` names the job for all that is logged within, also in tasks that are started there. What one
+place in the code logs without end is left out.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Iterator
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -18,6 +21,11 @@ import msgspec
 from bridge.text import hider, sendable, without_colours
 
 Format = Literal["text", "json"]
+
+# What one place in the code may log.
+LINES = 200
+PER_S = 60.0
+_TRACEBACK_LINES = 20
 
 _about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed
 
@@ -89,10 +97,42 @@ class WithoutSecrets(logging.Formatter):
         return self._hide(self._formatter.format(record))
 
 
+class FloodFilter(logging.Filter):
+    """Leaves out what one place in the code logs more than `LINES` times in `PER_S` seconds.
+
+    So nobody fills the disk by what is logged of each of his requests. A traceback counts for as
+    many lines as it has, more or less. `clock` gives monotonic seconds. Safe on any thread.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._lock = threading.Lock()
+        # By place: the begin of its time, and the lines since.
+        self._places: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log a record; the last one says that others are left out."""
+        if record.levelno < logging.INFO:
+            return True
+        lines = _TRACEBACK_LINES if record.exc_info else 1
+        place, now = (record.pathname, record.lineno), self._clock()
+        with self._lock:
+            since, before = self._places.get(place, (now, 0))
+            if now - since >= PER_S:
+                since, before = now, 0
+            self._places[place] = since, before + lines
+        if before < LINES <= before + lines:
+            record.msg = f"{record.getMessage()}; more like this is left out for a while"
+            record.args = ()
+        return before < LINES
+
+
 def set_up(level: str, form: Format = "text", secrets: Collection[str] = ()) -> None:
     """Log to standard error: ours from `level` on, of others what matters; no `secrets`."""
     handler = logging.StreamHandler()
     formatter = JsonFormatter() if form == "json" else TextFormatter()
     handler.setFormatter(WithoutSecrets(formatter, secrets))
+    handler.addFilter(FloodFilter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("bridge").setLevel(level.upper())

@@ -7,7 +7,16 @@ import sys
 
 import pytest
 
-from bridge.logs import JsonFormatter, TextFormatter, WithoutSecrets, about
+from bridge.logs import (
+    LINES,
+    PER_S,
+    FloodFilter,
+    JsonFormatter,
+    TextFormatter,
+    WithoutSecrets,
+    about,
+    set_up,
+)
 
 
 def record(message: str, *, fault: bool = False) -> logging.LogRecord:
@@ -77,3 +86,33 @@ def test_a_secret_that_others_repeat_is_in_no_line(formatter: logging.Formatter)
     )
     assert "hunter2" not in line
     assert "x ***" in line
+
+
+def test_what_one_place_logs_again_and_again_is_left_out_for_a_while() -> None:
+    now = [0.0]
+    flood = FloodFilter(lambda: now[0])
+    passed = [each for each in (record(f"line {i}") for i in range(1000)) if flood.filter(each)]
+    assert len(passed) == LINES
+    assert passed[-2].getMessage() == f"line {LINES - 2}"
+    assert passed[-1].getMessage() == f"line {LINES - 1}; more like this is left out for a while"
+    # Another place, and what is for developers.
+    assert flood.filter(logging.LogRecord("x", logging.ERROR, "y.py", 2, "other", (), None))
+    assert flood.filter(logging.LogRecord("x", logging.DEBUG, "x.py", 1, "line", (), None))
+    now[0] = PER_S
+    assert flood.filter(record("line"))
+
+
+def test_few_tracebacks_of_one_place_are_logged() -> None:
+    flood = FloodFilter(lambda: 0.0)
+    assert sum(flood.filter(record("fault", fault=True)) for _ in range(1000)) == LINES // 20
+
+
+def test_a_flood_is_left_out_of_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    ours = logging.getLogger("bridge")
+    level = ours.level
+    set_up("info")
+    ours.setLevel(level)
+    (handler,) = root.handlers
+    assert any(isinstance(each, FloodFilter) for each in handler.filters)

@@ -26,7 +26,8 @@ def refusal(error: Exception, transaction: Transaction | UnsetType, request: str
         raise error
     if isinstance(error, BridgeError):
         return Answer(error=error, transaction=transaction)
-    if isinstance(error, TransientError):
+    if isinstance(error, TransientError) or (isinstance(error, OSError) and error.strerror):
+        # Of the disk: where in the code it was noticed says nothing.
         log.error("%s failed: %s", request, error)
     else:
         log.error("%s failed", request, exc_info=error)

@@ -40,13 +40,18 @@ from bridge.mqtt import (
     lower_limit,
 )
 from bridge.requests.context import Answer, RequestContext
+from bridge.text import clip
 
 log = logging.getLogger(__name__)
 
 # One warning for a client's messages of one kind, rather than one for each of its jobs.
 _ONE_JOB = re.compile(r"/(job|set)/[^/]+/([^/]+).*")
+# ... and for all the Response Topics of a client, which it makes up.
+_REPLY = re.compile(r"/reply/.*")
 # How many kinds are remembered.
 _MAX_WARNED = 1000
+# Characters of a topic or a text in the log.
+_LONGEST = 500
 
 # Notes that the broker has a result, or does not take it.
 Note = Callable[[Key], object]
@@ -368,10 +373,10 @@ class Publisher:
 
     def _warn(self, topic: str, text: str) -> None:
         """Log a warning about a topic once."""
-        kind = _ONE_JOB.sub(r"/\1/\2", topic)
+        kind = _REPLY.sub("/reply", _ONE_JOB.sub(r"/\1/\2", topic))
         if kind in self._warned:
             return
         self._warned[kind] = None
         if len(self._warned) > _MAX_WARNED:
             self._warned.popitem(last=False)
-        log.warning("%s: %s", topic, text)
+        log.warning("%s: %s", clip(topic, _LONGEST), clip(text, _LONGEST))
