@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from http import HTTPStatus
@@ -16,9 +15,9 @@ from bridge.adapters.web import responses
 from bridge.adapters.web.auth import Auth, FirstLogin
 from bridge.adapters.web.content import VERSIONED, DisplayPictures, Page
 from bridge.adapters.web.hub import Hub
-from bridge.adapters.web.limits import network_of
+from bridge.adapters.web.limits import ConnectionPlaces, network_of
 from bridge.adapters.web.responses import Streamed
-from bridge.adapters.web.server import Handler
+from bridge.adapters.web.server import Handler, TcpConnection
 from bridge.adapters.web.signed_urls import SignedUrls
 
 log = logging.getLogger(__name__)
@@ -27,6 +26,7 @@ SOCKET: Final = "/ws"
 # Requests that are being answered: of all, and of one network.
 REQUESTS: Final = 256
 REQUESTS_OF_ONE: Final = 64
+_PROBES: Final = ("/healthz", "/readyz")
 # Nothing from elsewhere, nothing inline; images that were received, or are about to be sent.
 _PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -65,12 +65,14 @@ class Handlers:
         self._policy = f"{_PAGE_POLICY}{ancestors}"
         self._first_login = first_login
         self._stall_s = stall_s
-        self._requests: Counter[str] = Counter()
+        self._requests: ConnectionPlaces[TcpConnection] = ConnectionPlaces(
+            REQUESTS, REQUESTS_OF_ONE
+        )
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get(_PROBES[0], self._healthz)
+        app.router.add_get(_PROBES[1], self._readyz)
         app.router.add_get("/o/{token:.*}", self._output)
         app.router.add_get("/d/{name}", self._display)
         app.router.add_post("/first-login", self._log_in_first)
@@ -101,24 +103,32 @@ class Handlers:
                 await self._send(request, response)
             return response
         with self._counted(request) as admitted:
-            busy = responses.text(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
-            response = await self._handle(request, handler) if admitted else busy
+            # Whoever watches the process is answered, however many readers its network has.
+            if admitted or request.path in _PROBES:
+                response = await self._handle(request, handler)
+            else:
+                response = responses.text(HTTPStatus.SERVICE_UNAVAILABLE, "busy")
             await self._send(request, response)
         return response
 
     @contextmanager
     def _counted(self, request: web.Request) -> Iterator[bool]:
-        """Count a request while the block lasts; gives False if there are too many already."""
-        requests = self._requests
+        """Count a request while the block lasts; gives False if its network has too many already.
+
+        If all networks have, the one that takes longest in the network with most is cut off.
+        """
         network = network_of(self._auth.client(request).address)
-        admitted = requests.total() < REQUESTS and requests[network] < REQUESTS_OF_ONE
-        requests[network] += 1
+        if self._requests.full(network):
+            yield False
+            return
+        connection = TcpConnection.of(request)
+        victim = self._requests.enter(connection, network)
+        if victim is not None:
+            victim.force_close()
         try:
-            yield admitted
+            yield True
         finally:
-            requests[network] -= 1
-            if not requests[network]:
-                del requests[network]
+            self._requests.leave(connection, network)
 
     async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.body_exists and request.method in ("GET", "HEAD"):
@@ -147,7 +157,7 @@ class Handlers:
             async with asyncio.timeout(self._stall_s):
                 await response.write_eof()
         except Exception as error:  # noqa: BLE001 - the status is out: what is left is to stop
-            log.debug("connection closed while sending a response: %r", error)
+            log.info("connection closed while sending a response: %r", error)
             transport.abort()
 
     # What is at which path.

@@ -503,3 +503,29 @@ async def test_a_reader_of_http_that_stops_is_cut_off(
                 while more := await loop.sock_recv(stopped, 1_000_000):
                     read += len(more)
             assert read < 30_000_000
+
+
+async def test_slow_readers_of_many_networks_leave_room_for_another(
+    serve_alone: Serve, page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Linux all of 127.0.0.0/8 is this machine: each address is a network of its own."""
+    monkeypatch.setattr(handlers, "REQUESTS", 6)
+    monkeypatch.setattr(handlers, "REQUESTS_OF_ONE", 2)
+    (page / "large.js").write_bytes(bytes(30_000_000))
+    async with serve_alone() as server, AsyncExitStack() as stack:
+        for number in range(6):
+            local = (f"127.0.0.{2 + number // 2}", 0)
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.port, local_addr=local, limit=4096
+            )
+            stack.callback(writer.close)
+            writer.write(b"GET /large.js HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert await reader.readexactly(12) == b"HTTP/1.1 200"
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"{server.http}/") as answer:
+                assert answer.status == 200
+            own = aiohttp.TCPConnector(local_addr=("127.0.0.4", 0))
+            async with aiohttp.ClientSession(connector=own) as crowded:
+                for path, status in (("/", 503), ("/healthz", 200)):
+                    async with crowded.get(f"{server.http}{path}") as answer:
+                        assert answer.status == status
