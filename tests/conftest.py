@@ -43,7 +43,7 @@ settings.load_profile("any-load")
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than cores, since tests wait for processes, disks and timers as well.
 
-    Each one more costs some four seconds of a core, to import and collect all tests.
+    Each one more costs some three seconds of a core, to import and collect all tests.
     """
     return (os.cpu_count() or 1) + 1
 
