@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Literal
 from bridge.jobs.database.pipeline import PendingResult, Pipeline, _numbered
 from bridge.jobs.journal import Journal
 from tests.jobs.drafts import draft
-from tests.jobs.many import BUSY, OUTPUTS_S, REMEMBERED_S, RESULTS_S, fill
+from tests.jobs.many import BUSY, OUTPUT, OUTPUTS_S, REMEMBERED_S, RESULTS_S, fill
 from tests.jobs.test_journal import accept, finish
 from tests.support.postgresql import PostgreSQL
 
@@ -113,13 +113,13 @@ async def _use(journal: Journal, now: float) -> None:
 
 
 async def _sweep(journal: Journal, now: float) -> None:
-    """Delete nothing, and then what is older than 28 days."""
-    for later_s in (0.0, REMEMBERED_S / 15):
+    """Delete nothing, and then what is older than 28 days, and what is beyond the budget."""
+    for later_s, max_outputs in ((0.0, 10**12), (REMEMBERED_S / 15, ROWS * OUTPUT // 3)):
         await journal.sweep(
             now=now + later_s,
             results_before=now + later_s - RESULTS_S,
             forget_before=now + later_s - REMEMBERED_S,
-            max_outputs=10**12,
+            max_outputs=max_outputs,
         )
 
 

@@ -112,6 +112,32 @@ async def test_outputs_over_the_budget_go_acked_ones_first_then_the_oldest(
     assert kept == ["j0"]
 
 
+async def test_the_jobs_of_outputs_are_read_only_where_some_exceed_a_budget(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(2):
+        await finish(journal, await accept(journal, f"j{index}", client=f"c{index}"))
+    size = len(b"bytes of j0")
+    asked: list[str] = []
+    rows = journal._rows
+
+    def noting(sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
+        asked.append(sql)
+        return rows(sql, values)
+
+    monkeypatch.setattr(journal, "_rows", noting)
+    for budget, of_client, are_read in ((2, 1, False), (1, 1, True), (1, 0, True)):
+        asked.clear()
+        await journal.sweep(
+            now=0.0,
+            results_before=0.0,
+            forget_before=0.0,
+            max_outputs=budget * size,
+            max_outputs_of=lambda _, most=of_client * size: most,  # type: ignore[misc]
+        )
+        assert any("finished_at" in sql for sql in asked) == are_read
+
+
 async def test_one_clients_outputs_do_not_cost_anothers(journal: Journal) -> None:
     for index, client in enumerate(("alice", "bob", "bob", "bob")):
         key = await accept(journal, f"j{index}", client=client)

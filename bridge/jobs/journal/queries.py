@@ -63,6 +63,11 @@ _SHARED_PARTS = {
         "FROM sets s WHERE s.client = o.client AND s.set_id = substr(o.job_id, 5) "
         "AND substr(o.job_id, 1, 4) = 'set/'"
     ),
+    "output": "client, job_id, idx, (SELECT size FROM blobs WHERE blobs.sha256 = o.sha256)",
+    "outputs_after": (
+        "FROM outputs o WHERE (client, job_id, idx) > (?, ?, ?) AND keep_until >= ? "
+        "ORDER BY client, job_id, idx LIMIT ?"
+    ),
     "has_job": "(SELECT 1 FROM jobs WHERE jobs.client = clients.client LIMIT 1) IS NOT NULL",
     # Results to publish again: in two parts, each found by an index of its own.
     "not_published": "result IS NOT NULL AND acked = 0 AND published <> 1",
@@ -359,13 +364,14 @@ OUTPUT = """
     WHERE o.client = ? AND o.job_id = ? AND o.idx = ?"""
 DROP_OUTPUTS = "DELETE FROM outputs WHERE client = ? AND job_id = ?"
 DROP_OUTPUT = "DELETE FROM outputs WHERE client = ? AND job_id = ? AND idx = ? RETURNING sha256"
-# The place after which to look, until when they are to be kept, how many.
+# The place after which to look, until when they are to be kept, how many. The second one also
+# reads what the order depends on in which they are deleted.
+OUTPUT_SIZES_AFTER = _sql("SELECT [output] [outputs_after]")
 OUTPUTS_AFTER = _sql("""
-    SELECT client, job_id, idx, (SELECT size FROM blobs WHERE blobs.sha256 = o.sha256),
+    SELECT [output],
         COALESCE((SELECT acked [job_of_output]), (SELECT acked [set_of_output]), 0),
         COALESCE((SELECT finished_at [job_of_output]), (SELECT finished_at [set_of_output]), 0)
-    FROM outputs o WHERE (client, job_id, idx) > (?, ?, ?) AND keep_until >= ?
-    ORDER BY client, job_id, idx LIMIT ?""")
+    [outputs_after]""")
 KEEP_UPLOAD = """
     INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (client, upload) DO UPDATE SET kind = excluded.kind,

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from bridge.jobs.database import Cursor, Transaction
 from bridge.jobs.journal import queries, touched
@@ -58,8 +58,10 @@ class Sweep(Base):
         Raises DatabaseError, LeaseLost. What was deleted before that, or before this is cancelled,
         stays deleted.
         """
-        if max_outputs is not None:
-            kept = await self._kept_outputs(now)
+        if max_outputs is not None and await self._exceeds(now, max_outputs, max_outputs_of):
+            kept = [
+                each async for some in self._outputs(queries.OUTPUTS_AFTER, now) for each in some
+            ]
             of = {each[0]: max_outputs_of(each[0]) for each in kept} if max_outputs_of else None
             over = await asyncio.to_thread(beyond_budgets, kept, max_outputs, of)
             for places in _parts(over):
@@ -89,14 +91,28 @@ class Sweep(Base):
         for clients in _parts(await self._unused(queries.CLIENTS_IN_USE)):
             await self._forget_clients(clients)
 
-    async def _kept_outputs(self, now: float) -> list[KeptOne]:
-        found: list[KeptOne] = []
+    async def _exceeds(
+        self, now: float, max_outputs: int, max_outputs_of: Callable[[str], int] | None
+    ) -> bool:
+        """True if outputs have to go: to find out which ones, each one's job is read as well."""
+        held_of: Counter[str] = Counter()
+        async for some in self._outputs(queries.OUTPUT_SIZES_AFTER, now):
+            for client, _, _, size in some:
+                held_of[client] += size
+        return held_of.total() > max_outputs or (
+            max_outputs_of is not None
+            and any(held > max_outputs_of(client) for client, held in held_of.items())
+        )
+
+    async def _outputs(self, sql: str, now: float) -> AsyncIterator[list[Any]]:
+        """Yield the rows of all outputs that are kept, so many at a time."""
+        after: tuple[str, str, int] = ("", "", 0)
         while True:
-            after = found[-1][:3] if found else ("", "", 0)
-            some = await self._rows(queries.OUTPUTS_AFTER, (*after, now, LOOKED_AT))
-            found += some
+            some = await self._rows(sql, (*after, now, LOOKED_AT))
+            yield some
             if len(some) < LOOKED_AT:
-                return found
+                return
+            after = some[-1][:3]
 
     async def _unused(self, sql: str) -> list[str]:
         """Return names to which nothing refers, of the rows after those of the last sweep."""
