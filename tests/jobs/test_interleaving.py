@@ -154,7 +154,7 @@ class Two:
 
     async def is_over_while_stopped(self, first: Act, second: Act) -> None:
         """Stop a's transaction while it holds its locks; b's waits for none of them."""
-        gate = self.stop(self.a, before=7)
+        gate = self.stop(self.a, before=5)
         under_way = asyncio.ensure_future(first())
         await gate.reached.wait()
         asked = asyncio.ensure_future(second())
@@ -523,7 +523,7 @@ async def test_a_bridge_of_the_version_before_is_alone_while_it_writes(
         assert not asked.done()
         old.commit()
         await asked
-        gate = two.stop(two.a, before=6)
+        gate = two.stop(two.a, before=4)
         asked = asyncio.ensure_future(two.accept("j2"))
         await gate.reached.wait()
         taken = old.execute(b"SELECT pg_try_advisory_xact_lock(%s)", (WHOLE_JOURNAL,)).fetchone()

@@ -9,8 +9,8 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="dead-bridge-writes",
         file="bridge/jobs/database/postgresql.py",
-        old="        if self._guard:\n",
-        new="        if False:\n",
+        old='f"{_NAME}, ({query})"',
+        new="_NAME",
         guarantee="what a bridge does that was counted as dead does not count",
         tests=("tests/jobs/test_membership.py",),
         postgresql=True,
@@ -18,8 +18,8 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="journal-is-never-had-alone",
         file="bridge/jobs/database/postgresql.py",
-        old='f"SELECT pg_advisory_xact_lock({_JOURNAL})"',
-        new='f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})"',
+        old='_ALONE = f"SELECT pg_advisory_xact_lock({_JOURNAL})"',
+        new='_ALONE = f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})"',
         guarantee="nobody writes while a bridge is counted as dead, or the sweep runs",
         tests=("tests/jobs/test_interleaving.py",),
         postgresql=True,
@@ -27,8 +27,8 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="writers-do-not-share-the-journal",
         file="bridge/jobs/database/postgresql.py",
-        old='            pipeline.execute(f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})")\n',
-        new="            pass\n",
+        old='f"FROM ({_SHARED}) AS journal, unnest',
+        new='f"FROM unnest',
         guarantee="a bridge is counted as dead before or after it writes, not meanwhile",
         tests=("tests/jobs/test_interleaving.py",),
         postgresql=True,
@@ -36,8 +36,8 @@ WALLS: tuple[Mutant, ...] = (
     Mutant(
         name="clients-are-not-locked",
         file="bridge/jobs/database/postgresql.py",
-        old="        if touched:\n",
-        new="        if False:\n",
+        old="        elif touched:\n",
+        new="        elif False:\n",
         guarantee="what two bridges do to one client's jobs is in one order",
         tests=("tests/jobs/test_interleaving.py",),
         postgresql=True,

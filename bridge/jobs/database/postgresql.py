@@ -78,8 +78,14 @@ _WRONG_ADDRESS = re.compile(
     r"|could not match \d+|certificate file .* does not exist|may not be used with"
 )
 
-# The array is of numbers in ascending order, and is gone through in its order.
-_LOCK = "SELECT pg_advisory_xact_lock(?, each) FROM unnest(?::text::int[]) AS each"
+_ALONE = f"SELECT pg_advisory_xact_lock({_JOURNAL})"
+_SHARED = f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})"
+# First the journal's lock: no row comes of the two before it. The array is of numbers in ascending
+# order, and is gone through in its order.
+_SHARED_AND_TOUCHED = (
+    f"SELECT pg_advisory_xact_lock({_TOUCHED}, each) "  # noqa: S608 - ours
+    f"FROM ({_SHARED}) AS journal, unnest(?::text::int[]) AS each"
+)
 _NAME = "SELECT pg_current_xact_id()::text"
 _TRANSACTION_STATUS = "SELECT pg_xact_status(?::text::xid8)"
 
@@ -92,7 +98,7 @@ class PostgreSQL:
         self._schema = schema
         self.name = name_of(address)
         self._pipeline: Pipeline | None = None
-        self._guard = ""
+        self._guard, self._named = "", _NAME
         self._interrupted = threading.Event()
         self._retry_at = 0.0
         self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
@@ -134,7 +140,7 @@ class PostgreSQL:
 
     def guard(self, query: str) -> None:
         """Begin each transaction with a query: if it fails, all that was sent after it is void."""
-        self._guard = query
+        self._guard, self._named = query, f"{_NAME}, ({query})"
 
     def interrupt(self) -> None:
         """End a wait for the database."""
@@ -172,9 +178,7 @@ class PostgreSQL:
     ) -> list[WorkResult]:
         touched = _touched(tasks)
         try:
-            self._begin(pipeline, touched)
-            # One that only reads needs no name.
-            name = None if touched == [] else pipeline.execute(_NAME)
+            name = self._begin(pipeline, touched)
             transaction = _Transaction(pipeline, lambda again: self._commit(pipeline, name, again))
             try:
                 answers = run(transaction, tasks)
@@ -192,17 +196,22 @@ class PostgreSQL:
         self._notify(pipeline, transaction.notices)
         return answers
 
-    def _begin(self, pipeline: Pipeline, touched: Sequence[int] | None) -> None:
-        """Begin a transaction; each statement after the locks sees all that was done before."""
+    def _begin(self, pipeline: Pipeline, touched: Sequence[int] | None) -> PendingResult | None:
+        """Begin a transaction; each statement after the locks sees all that was done before.
+
+        Returns its name; None for one that only reads, which needs none.
+        """
         pipeline.command("BEGIN ISOLATION LEVEL READ COMMITTED")
         if touched is None:
-            pipeline.execute(f"SELECT pg_advisory_xact_lock({_JOURNAL})")
+            pipeline.execute(_ALONE)
+        elif touched:
+            pipeline.execute(_SHARED_AND_TOUCHED, (f"{{{','.join(map(str, touched))}}}",))
         else:
-            pipeline.execute(f"SELECT pg_advisory_xact_lock_shared({_JOURNAL})")
-        if touched:
-            pipeline.execute(_LOCK, (_TOUCHED, f"{{{','.join(map(str, touched))}}}"))
-        if self._guard:
-            pipeline.execute(self._guard)
+            pipeline.execute(_SHARED)
+            if self._guard:
+                pipeline.execute(self._guard)
+            return None
+        return pipeline.execute(self._named)
 
     def _commit(self, pipeline: Pipeline, name: PendingResult | None, again: bool) -> None:  # noqa: FBT001
         """Commit. Raises psycopg.Error if that was refused, with what was sent before it.
@@ -251,7 +260,7 @@ class PostgreSQL:
 
     def _was_committed(self, name: PendingResult) -> bool:
         """Query whether a transaction was committed, until a server answers."""
-        (transaction,) = name.fetchone()
+        transaction, *_ = name.fetchone()
         while True:
             committed = self._is_committed(transaction)
             if committed is not None:
