@@ -249,33 +249,37 @@ class Group:
             self._look.set()
 
     async def _listen(self) -> None:
-        from bridge.jobs.database.notices import notices  # noqa: PLC0415 - an extra
+        from bridge.jobs.database.notices import listen  # noqa: PLC0415 - an extra
 
-        async for notice in notices(
+        await listen(
             self._address,
             CHANNEL,
+            self._receive,
             began=self._take_lock,
             look=self._look_at_others,
             every_s=LOOK_S,
-        ):
-            life, _, word = (notice or "").partition(":")
-            if notice is None:
-                self._compare_all()
-                self.on_command()
-            elif life == self._life:
-                continue
-            elif word == ASK_NODES:
-                self.on_asked()
-            elif word == PASSED_ON:
-                self.on_command()
-            elif word == REPORTED:
-                self.on_report()
-            elif word[:1] not in _NOTICES:
-                self._beat_now.set()
-                self._compare_all()
-            else:
-                client, _, job_id = word[1:].partition("/")
-                self._noticed(Notice(word[0]), Key(client, job_id))
+        )
+
+    def _receive(self, notice: str | None) -> None:
+        """Handle a notice of a bridge; None: some may have been missed."""
+        life, _, word = (notice or "").partition(":")
+        if notice is None:
+            self._compare_all()
+            self.on_command()
+        elif life == self._life:
+            pass
+        elif word == ASK_NODES:
+            self.on_asked()
+        elif word == PASSED_ON:
+            self.on_command()
+        elif word == REPORTED:
+            self.on_report()
+        elif word[:1] not in _NOTICES:
+            self._beat_now.set()
+            self._compare_all()
+        else:
+            client, _, job_id = word[1:].partition("/")
+            self._noticed(Notice(word[0]), Key(client, job_id))
 
     async def _take_lock(self, ask: Ask) -> None:
         """Take the lock that shows the others that this process lives."""

@@ -13,7 +13,7 @@ import pytest
 from bridge.jobs.database import Database, DatabaseError, probe
 from bridge.jobs.database.blobs import Blobs
 from bridge.jobs.database.engine import TransientError
-from bridge.jobs.database.notices import is_pooled, notices
+from bridge.jobs.database.notices import is_pooled, listen
 from bridge.jobs.database.postgresql import in_dialect, name_of
 from bridge.jobs.journal import Journal
 from bridge.jobs.journal.schema import SCHEMA
@@ -172,13 +172,15 @@ async def test_notices_of_a_server_that_is_away_are_waited_for(
         pass
 
     address = "postgresql://bridge:hunter2@127.0.0.1:9/journal"
+    heard: list[str | None] = []
     waiting = asyncio.ensure_future(
-        anext(notices(address, "x", began=nothing, look=nothing, every_s=1.0))
+        listen(address, "x", heard.append, began=nothing, look=nothing, every_s=1.0)
     )
     async with asyncio.timeout(PATIENCE_S):
         while "cannot listen for notices" not in caplog.text:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.01)
     assert not waiting.done()
+    assert not heard
     assert "hunter2" not in caplog.text
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)

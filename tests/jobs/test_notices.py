@@ -11,7 +11,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from bridge.jobs.database.notices import Ask, notices
+from bridge.jobs.database.notices import Ask, listen
+from tests.jobs.listening import listening, nothing
 from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
@@ -28,31 +29,21 @@ def address(postgresql: PostgreSQL) -> Iterator[str]:
         yield address
 
 
-async def _nothing(_: Ask) -> None:
-    pass
-
-
-async def test_notices_one_after_another_cost_no_watch_each(
+async def test_notices_one_after_another_cost_no_watch_and_no_timer_each(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = asyncio.get_running_loop()
-    watched = []
-    add = loop.add_reader
+    calls = []
 
-    def counted(socket: int, *rest: object) -> None:
-        watched.append(socket)
-        add(socket, *rest)  # type: ignore[arg-type]
-
-    async with asyncio.timeout(PATIENCE_S):
-        heard = notices(address, "x", began=_nothing, look=_nothing, every_s=PATIENCE_S)
-        assert await anext(heard) is None
-        monkeypatch.setattr(loop, "add_reader", counted)
+    async with listening(address) as heard:
+        for name in ("add_reader", "call_at"):
+            monkeypatch.setattr(loop, name, lambda *_, name=name: calls.append(name))
         with psycopg.connect(address, autocommit=True) as sender:
             for number in range(MANY):
                 sender.execute("SELECT pg_notify('x', %s)", (str(number),))
-                assert await anext(heard) == str(number)
-    assert not watched
-    await heard.aclose()  # type: ignore[attr-defined]
+                assert await heard.get() == str(number)
+        monkeypatch.undo()
+    assert not calls
 
 
 async def test_those_that_come_with_an_answer_are_received_in_their_order(address: str) -> None:
@@ -63,14 +54,11 @@ async def test_those_that_come_with_an_answer_are_received_in_their_order(addres
             asked.set()
             await ask("SELECT pg_notify('x', 'with an answer')", ())
 
-    async with asyncio.timeout(PATIENCE_S):
-        heard = notices(address, "x", began=_nothing, look=look, every_s=0.01)
-        assert await anext(heard) is None
-        assert await anext(heard) == "with an answer"
+    async with listening(address, look=look, every_s=0.01) as heard:
+        assert await heard.get() == "with an answer"
         with psycopg.connect(address, autocommit=True) as sender:
             sender.execute("SELECT pg_notify('x', 'after it')")
-        assert await anext(heard) == "after it"
-    await heard.aclose()  # type: ignore[attr-defined]
+        assert await heard.get() == "after it"
 
 
 async def test_a_flood_does_not_keep_from_looking(address: str) -> None:
@@ -80,20 +68,29 @@ async def test_a_flood_does_not_keep_from_looking(address: str) -> None:
         looked.set()
 
     with psycopg.connect(address, autocommit=True) as sender:
-        async with asyncio.timeout(PATIENCE_S):
-            heard = notices(address, "x", began=_nothing, look=look, every_s=0.05)
-            assert await anext(heard) is None
+        async with listening(address, look=look, every_s=0.05) as heard:
             while not looked.is_set():
                 # Before the last one is read there are others.
                 sender.execute("SELECT pg_notify('x', each::text) FROM generate_series(1, 3) each")
-                await anext(heard)
-    await heard.aclose()  # type: ignore[attr-defined]
+                await heard.get()
+
+
+async def test_a_notice_that_cannot_be_handled_ends_the_listening(address: str) -> None:
+    def take(text: str | None) -> None:
+        if text is not None:
+            raise ValueError(text)
+        sender.execute("SELECT pg_notify('x', 'unheard of')")
+
+    with psycopg.connect(address, autocommit=True) as sender:
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(ValueError, match="unheard of"):
+                await listen(address, "x", take, began=nothing, look=nothing, every_s=PATIENCE_S)
 
 
 async def test_what_is_opened_under_the_number_of_a_lost_socket_stays_watched(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop, heard = asyncio.get_running_loop(), asyncio.Event()
+    loop, readable = asyncio.get_running_loop(), asyncio.Event()
     remove = loop.remove_reader
     lost: list[int] = []
     ours, other = socket.socketpair()
@@ -103,21 +100,18 @@ async def test_what_is_opened_under_the_number_of_a_lost_socket_stays_watched(
         if not lost and not _is_open(number):
             # libpq has closed it: any socket that is opened now may get its number.
             lost.append(os.dup2(ours.fileno(), number))
-            loop.add_reader(number, heard.set)
+            loop.add_reader(number, readable.set)
         return was_there
 
     monkeypatch.setattr(loop, "remove_reader", removed)
     with closing(ours), closing(other):
-        async with asyncio.timeout(PATIENCE_S):
-            session = notices(address, "x", began=_nothing, look=_nothing, every_s=PATIENCE_S)
-            assert await anext(session) is None
+        async with listening(address) as heard:
             with psycopg.connect(address, autocommit=True) as sender:
                 sender.execute(END_SESSIONS)
-            assert await anext(session) is None
+            assert await heard.get() is None
             assert lost
             other.send(b"x")
-            await heard.wait()
-        await session.aclose()  # type: ignore[attr-defined]
+            await readable.wait()
         remove(lost[0])
         os.close(lost[0])
 

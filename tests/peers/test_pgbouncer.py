@@ -9,10 +9,10 @@ import psycopg
 import pytest
 
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.database.notices import Ask, notices
+from bridge.jobs.database.notices import Ask
+from tests.jobs.listening import listening
 from tests.jobs.members import Member
 from tests.peers.pgbouncer import pooled
-from tests.support.patience import PATIENCE_S
 from tests.support.postgresql import PostgreSQL
 
 pytestmark = [pytest.mark.peers, pytest.mark.postgresql]
@@ -32,9 +32,7 @@ async def test_in_session_mode_several_bridges_work_and_notify_each_other(
 
     with pooled(postgresql, address.rpartition("/")[2], "session") as behind:
         a, b = Member(behind, "a"), Member(behind, "b")
-        heard = notices(behind, "x", began=unwanted, look=unwanted, every_s=0.05)
-        async with asyncio.timeout(PATIENCE_S):
-            assert await anext(heard) is None
+        async with listening(behind, began=unwanted, look=unwanted, every_s=0.05) as heard:
             assert "behind a pooler such as PgBouncer" in caplog.text
             for each in (a, b):
                 await each.journal.open()
@@ -46,10 +44,9 @@ async def test_in_session_mode_several_bridges_work_and_notify_each_other(
             assert sorted(claims) == [False, True]
             with psycopg.connect(address, autocommit=True) as direct:
                 direct.execute("SELECT pg_notify('x', 'news')")
-            assert await anext(heard) == "news"
+            assert await heard.get() == "news"
         for each in (a, b):
             await each.journal.close()
-        await heard.aclose()  # type: ignore[attr-defined]
 
 
 async def test_transaction_mode_is_refused_with_what_to_do(

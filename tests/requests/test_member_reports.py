@@ -12,7 +12,7 @@ import pytest
 from bridge.contract.errors import Forbidden
 from bridge.contract.operator import ReleaseReport
 from bridge.jobs.database import DatabaseError
-from bridge.jobs.database.notices import notices
+from bridge.jobs.database.notices import listen
 from bridge.jobs.journal import CHANNEL
 from bridge.requests import member_reports
 from bridge.requests.context import Answer
@@ -77,10 +77,12 @@ class Bridge(Member):
 
         async def nothing(_: Any) -> None: ...
 
-        async for _ in notices(self.address, CHANNEL, began=nothing, look=nothing, every_s=60.0):
+        def received(_: str | None) -> None:
             self._listens.set()
             self.reports.look_for_commands()
             self.reports.look_for_reports()
+
+        await listen(self.address, CHANNEL, received, began=nothing, look=nothing, every_s=60.0)
 
     async def ask(self, payload: bytes = b"", verb: str = VERB) -> Answer:
         async with asyncio.timeout(PATIENCE_S):

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,19 @@ while True:
 
 
 class Kind(Struct, frozen=True):
-    """So many bridges with so many clients, all without some parts; `beside` so many programs."""
+    """So many bridges with so many clients, all without some parts; `beside` so many programs.
+
+    Bridges that are `apart` are no group: each has a broker, a database and clients of its own.
+    Those that have ComfyUIs, `comfyuis`, have one each; the others share one.
+    """
 
     name: str
     bridges: int = 3
     clients: int = CLIENTS
     without: tuple[str, ...] = ()
     beside: int = 0
+    apart: bool = False
+    comfyuis: bool = False
 
 
 ONE = Kind("one bridge", bridges=1)
@@ -73,8 +79,9 @@ KINDS = (
     Kind("one, beside two programs that compute", bridges=1, beside=2),
     Kind("two", bridges=2),
     Kind("three"),
+    Kind("three, each with a ComfyUI", comfyuis=True),
+    Kind("three that are no group, each with a ComfyUI", apart=True, comfyuis=True),
     Kind("three, two of which run no jobs", without=("jobs",)),
-    Kind("three, notices read by psycopg's `notifies`", without=("own reader",)),
     Kind("three, no results numbered again", without=("renumbering",)),
     Kind("three, no states of others' ComfyUIs", without=("states",)),
     Kind("three, each commit waits 3 ms for company", without=("lone commits",)),
@@ -108,22 +115,24 @@ class Side(Struct, frozen=True):
 
     kind: Kind
     stand: Stand
-    subscriber: Subscriber
+    subscribers: Sequence[Subscriber]
     bridges: Sequence[BridgeProcess]
     server: PostgreSQL
     # Stays: of a session that ends meanwhile the processor time could not be read.
     counting: psycopg.Connection[Any]
-    broker: int
+    brokers: Sequence[int]
+    comfyuis: Sequence[Server]
 
     async def crowd(self, jobs: int) -> None:
         """Let each client run so many jobs, one after another."""
 
-        async def client(name: str) -> None:
+        async def client(number: int) -> None:
+            subscriber = self.subscribers[number % len(self.subscribers)]
             for _ in range(jobs):
                 inputs = {COLOUR: self.stand.colour()}
-                await self.subscriber.run("trivial", inputs, client=name)
+                await subscriber.run("trivial", inputs, client=f"client-{number}")
 
-        await asyncio.gather(*(client(f"client-{number}") for number in range(self.kind.clients)))
+        await asyncio.gather(*map(client, range(self.kind.clients)))
 
     async def turn(self) -> Turn:
         """Measure some jobs."""
@@ -157,8 +166,8 @@ class Side(Struct, frozen=True):
                         if line.startswith(begins):
                             found[name] += int(line.split()[1])
         found["PostgreSQL"] += 1000 * server_s(self.server)
-        found["broker"] += 1000 * processor_s(self.broker)
-        found["ComfyUI"] += 1000 * processor_s(self.stand.server.running.pid)
+        found["brokers"] += 1000 * sum(map(processor_s, self.brokers))
+        found["ComfyUI"] += 1000 * sum(processor_s(each.running.pid) for each in self.comfyuis)
         return found
 
 
@@ -177,12 +186,25 @@ def _statements(counting: psycopg.Connection[Any]) -> Mapping[str, int]:
 
 
 @asynccontextmanager
-async def _running(stand: Stand, server: PostgreSQL, kind: Kind) -> AsyncIterator[Side]:
-    group = running_group(stand, server, kind.bridges, WORKFLOWS, kind=lesser(*kind.without))
-    async with group as (broker, bridges), subscribed(broker.url) as subscriber:
-        assert broker.pid is not None
+async def _running(
+    stand: Stand, server: PostgreSQL, kind: Kind, comfyuis: Sequence[Server]
+) -> AsyncIterator[Side]:
+    used = comfyuis[: kind.bridges] if kind.comfyuis else comfyuis[:1]
+    where = [{"comfyui_url": each.url, "comfyui_secret": each.secret} for each in used]
+    each_alone = [[where[number % len(where)]] for number in range(kind.bridges)]
+    async with AsyncExitStack() as stack:
+        brokers, bridges, subscribers = [], list[BridgeProcess](), []
+        for group in each_alone if kind.apart else [where]:
+            count = 1 if kind.apart else kind.bridges
+            broker, members = await stack.enter_async_context(
+                running_group(stand, server, count, WORKFLOWS, group, kind=lesser(*kind.without))
+            )
+            assert broker.pid is not None
+            brokers.append(broker.pid)
+            bridges += members
+            subscribers.append(await stack.enter_async_context(subscribed(broker.url)))
         with psycopg.connect(server.address("postgres"), autocommit=True) as counting:
-            side = Side(kind, stand, subscriber, bridges, server, counting, broker.pid)
+            side = Side(kind, stand, subscribers, bridges, server, counting, brokers, used)
             await side.crowd(WARM_UP)
             await asyncio.sleep(SETTLES_S)
             yield side
@@ -206,15 +228,25 @@ async def _busy(count: int) -> AsyncIterator[None]:
 Found = Mapping[str, Sequence[tuple[Turn, Turn]]]
 
 
-async def _all(stands: tuple[Stand, Stand], server: PostgreSQL, rounds: int, turns: int) -> Found:
+async def _all(
+    stand: Stand,
+    server: PostgreSQL,
+    comfyuis: Sequence[Server],
+    kinds: Sequence[Kind],
+    turns: tuple[int, int],
+) -> Found:
+    """Measure `turns`: so many rounds, and turns of each kind in one."""
+    rounds, each_kind = turns
     found = defaultdict[str, list[tuple[Turn, Turn]]](list)
-    async with _running(stands[0], server, ONE) as one:
+    first, *rest = comfyuis
+    async with _running(stand, server, ONE, [first]) as one:
         for number in range(rounds):
-            for kind in KINDS:
-                async with _running(stands[1], server, kind) as other, asyncio.timeout(_TIMEOUT_S):
-                    for _ in range(turns):
+            for kind in kinds:
+                running = _running(stand, server, kind, rest)
+                async with running as other, asyncio.timeout(_TIMEOUT_S):
+                    for _ in range(each_kind):
                         found[kind.name].append((await one.turn(), await other.turn()))
-                stands[0].tell(f"round {number + 1}: {_row(kind.name, found[kind.name])}")
+                stand.tell(f"round {number + 1}: {_row(kind.name, found[kind.name])}")
     return found
 
 
@@ -236,7 +268,7 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _table(found: Found) -> str:
-    names = list(found[KINDS[0].name][0][1])
+    names = list(next(iter(found.values()))[0][1])
     heads = ("", f"{RATE}, over one", f"{SPENT}, over one", *names)
     ones = [(one, one) for turns in found.values() for one, _ in turns]
     rows = [_row(ONE.name, ones), *(_row(name, turns) for name, turns in found.items())]
@@ -256,25 +288,28 @@ def _comfyui(folder: Path) -> Iterator[Server]:
 @click.command()
 @click.option("--rounds", default=ROUNDS, show_default=True)
 @click.option("--turns", default=TURNS, type=click.IntRange(2), show_default=True, help=_TURNS)
-def main(rounds: int, turns: int) -> None:
-    """Print a Markdown table: medians and quartiles of the ratios, means of the rest."""
+@click.argument("names", nargs=-1, type=click.Choice([each.name for each in KINDS]))
+def main(rounds: int, turns: int, names: tuple[str, ...]) -> None:
+    """Print a Markdown table: medians and quartiles of the ratios, means of the rest.
+
+    Without names it is of all kinds.
+    """
+    kinds = [each for each in KINDS if not names or each.name in names]
     click.echo(f"load {os.getloadavg()[0]:.1f} at the start")
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="run-", dir=FOLDER) as name,
-        _comfyui(Path(name) / "comfyui-one") as one,
-        _comfyui(Path(name) / "comfyui-other") as other,
+        ExitStack() as stack,
         running_postgresql(FOLDER, durable=True, options=_COUNTED) as server,
     ):
-        server.execute("CREATE EXTENSION pg_stat_statements")
-        stands = [
-            Stand(folder, each, rounds, lambda line: click.echo(line, err=True))
-            for each in (one, other)
-            for folder in [Path(name) / f"stand-{each.folder.name}"]
+        folder = Path(name)
+        most = 1 + max(kind.bridges if kind.comfyuis else 1 for kind in kinds)
+        comfyuis = [
+            stack.enter_context(_comfyui(folder / f"comfyui-{number}")) for number in range(most)
         ]
-        for stand in stands:
-            stand.folder.mkdir()
-        found = asyncio.run(_all((stands[0], stands[1]), server, rounds, turns))
+        server.execute("CREATE EXTENSION pg_stat_statements")
+        stand = Stand(folder, comfyuis[0], rounds, lambda line: click.echo(line, err=True))
+        found = asyncio.run(_all(stand, server, comfyuis, kinds, (rounds, turns)))
     click.echo(f"\n{_table(found)}\n\nload {os.getloadavg()[0]:.1f} at the end")
 
 

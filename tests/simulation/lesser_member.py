@@ -10,13 +10,12 @@ import queue
 import runpy
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bridge.adapters.mqtt.retained import Retained
 from bridge.jobs.core import events
 from bridge.jobs.database import Statements, Steps, database
-from bridge.jobs.database.notices import _Session
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.group import Group
 from bridge.jobs.journal import Notice, publication
@@ -130,17 +129,6 @@ def _states() -> None:
     Retained.seen = lambda *_: None  # type: ignore[method-assign]
 
 
-def _own_reader() -> None:
-    """Read notices by psycopg's own way."""
-
-    async def received(self: _Session, for_s: float) -> AsyncIterator[str]:
-        self.close()
-        async for notice in self._connection.notifies(timeout=for_s):
-            yield notice.payload
-
-    _Session.received = received  # type: ignore[method-assign]
-
-
 def _jobs() -> None:
     """Start no job, unless the bridge is the first one."""
     if os.environ["COMFY2MQTT_MEMBER"] != "m0":
@@ -153,7 +141,6 @@ PARTS: Mapping[str, Callable[[], None]] = {
     "renumbering": _renumbering,
     "lone commits": _lone_commits,
     "states": _states,
-    "own reader": _own_reader,
     "jobs": _jobs,
 }
 

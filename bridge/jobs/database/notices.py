@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, closing
-from typing import Any
+from typing import Any, NoReturn
 
 import psycopg
 
@@ -23,20 +21,23 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 
 # Runs one statement of the session, by itself; each `?` stands for a parameter.
 Ask = Callable[[str, Sequence[Any]], Awaitable[list[Any]]]
+# Called with each notice's text; with None whenever some may have been missed.
+Take = Callable[[str | None], None]
 
 
-async def notices(
+async def listen(
     address: str,
     channel: str,
+    take: Take,
     *,
     began: Callable[[Ask], Awaitable[None]],
     look: Callable[[Ask], Awaitable[None]],
     every_s: float,
-) -> AsyncIterator[str | None]:
-    """Yield each notice's text, for ever; None whenever some may have been missed.
+) -> NoReturn:
+    """Receive notices until cancelled. Raises what `take` raises.
 
-    `began` is called with each session, and `look` every `every_s` while it lasts; neither where a
-    pooler may give each statement another session of the server.
+    `began` is called with each session, and `look` every `every_s` seconds while it lasts; neither
+    where a pooler may give each statement another session of the server.
     """
     backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
     warned = False
@@ -44,7 +45,7 @@ async def notices(
         try:
             async with AsyncExitStack() as stack:
                 connection = await stack.enter_async_context(await _connected(address))
-                session = stack.enter_context(closing(_Session(connection)))
+                session = stack.enter_context(closing(_Session(connection, take)))
                 await connection.execute(f"LISTEN {channel}".encode())
                 pooled = await is_pooled(connection.info.backend_pid, session.ask)
                 if not pooled:
@@ -57,10 +58,9 @@ async def notices(
                         name_of(address),
                     )
                 backoff.reset()
-                yield None
+                take(None)
                 while True:
-                    async for text in session.received(every_s):
-                        yield text
+                    await session.last(every_s)
                     if not pooled:
                         await look(session.ask)
         except psycopg.Error as error:
@@ -78,21 +78,21 @@ async def _connected(address: str) -> psycopg.AsyncConnection[Any]:
 
 
 class _Session:
-    """A connection and the notices that come by it, read as they arrive.
+    """A connection and the notices that come by it, taken where they are read.
 
     The socket is watched all the time. psycopg's `notifies` begins to watch it for each notice, and
-    looks ten times a second at one that is quiet: a notice costs three times as much then.
+    looks ten times a second at one that is quiet.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], take: Take) -> None:
         self._connection = connection
         self._socket = connection.fileno()
-        self._texts: deque[str] = deque()
-        self._lost: psycopg.Error | None = None
-        self._readable = asyncio.Event()
+        self._take = take
+        self._failure: Exception | None = None
+        self._failed = asyncio.Event()
         self._is_watched = False
         # Those that come with the answer to a statement.
-        connection.add_notify_handler(lambda notice: self._take(notice.payload))
+        connection.add_notify_handler(lambda notice: take(notice.payload))
 
     def close(self) -> None:
         """Watch the socket no longer, once: what is opened after it was closed has its number."""
@@ -110,16 +110,11 @@ class _Session:
         self._read()  # what psycopg has received behind the answer, and left where it was
         return found
 
-    async def received(self, for_s: float) -> AsyncIterator[str]:
-        """Yield the notices that come within so many seconds. Raises psycopg.Error."""
-        until = time.monotonic() + for_s
-        while (left_s := until - time.monotonic()) > 0:
-            await wait_set(self._readable, left_s)
-            self._readable.clear()
-            while self._texts:
-                yield self._texts.popleft()
-            if self._lost is not None:
-                raise self._lost
+    async def last(self, for_s: float) -> None:
+        """Wait so many seconds. Raises psycopg.Error if it is lost, and what `take` raised."""
+        await wait_set(self._failed, for_s)
+        if self._failure is not None:
+            raise self._failure
 
     def _read(self) -> None:
         sent = self._connection.pgconn
@@ -127,14 +122,10 @@ class _Session:
             sent.consume_input()
             while (notice := sent.notifies()) is not None:
                 self._take(notice.extra.decode())
-        except psycopg.Error as error:
-            self._lost = error
+        except Exception as error:  # noqa: BLE001 - `last` raises it
+            self._failure = error
             self.close()
-            self._readable.set()
-
-    def _take(self, text: str) -> None:
-        self._texts.append(text)
-        self._readable.set()
+            self._failed.set()
 
 
 async def is_pooled(connected: int, ask: Ask) -> bool:
