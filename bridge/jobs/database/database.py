@@ -19,12 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from bridge.jobs.database.engine import (
+    SURE,
     DatabaseError,
     Engine,
     Schema,
     Stepped,
+    Steps,
     Task,
     Touched,
+    Transaction,
     Work,
     WorkResult,
 )
@@ -114,6 +117,29 @@ class Database:
         is, and undoes only that work.
         """
         return self._hand_over(Task(work, touched, stepped=False))
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
+        """Read rows by one statement, with one wait for the database."""
+
+        def work(db: Transaction) -> Steps[list[Any]]:
+            found = db.execute(sql, values)
+            yield SURE
+            return list(found)
+
+        return self.run_stepped(work, frozenset())
+
+    def change(self, sql: str, values: Sequence[Any], touched: Touched) -> asyncio.Future[int]:
+        """Run one statement that has the same effect if it is run again; how many rows it changed.
+
+        It waits for the database once.
+        """
+
+        def work(db: Transaction) -> Steps[int]:
+            changed = db.execute(sql, values)
+            yield SURE
+            return changed.rowcount
+
+        return self.run_stepped(work, touched)
 
     def run_stepped(self, work: Stepped[T], touched: Touched) -> asyncio.Future[T]:
         """Hand over work as `run` does; between its steps those run that touch something else."""

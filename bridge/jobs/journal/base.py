@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 from bridge.aio import succeeded
 from bridge.contract.messages import State
 from bridge.jobs.clock import Clock
-from bridge.jobs.database import SURE, Database, Stepped, Steps, Transaction, Work
+from bridge.jobs.database import Database, Stepped, Transaction, Work
 from bridge.jobs.journal import membership, rows, touched
 from bridge.jobs.journal.commands import PassedCommands
 from bridge.jobs.journal.kept import Kept
@@ -88,12 +88,7 @@ class Base:
         return self._database.run(work, touched.NOTHING)
 
     def _rows(self, sql: str, values: Sequence[Any] = ()) -> asyncio.Future[list[Any]]:
-        def work(db: Transaction) -> Steps[list[Any]]:
-            found = db.execute(sql, values)
-            yield SURE
-            return list(found)
-
-        return self._database.run_stepped(work, touched.NOTHING)
+        return self._database.rows(sql, values)
 
     async def _row(self, sql: str, values: Sequence[Any]) -> Any:
         found = await self._rows(sql, values)

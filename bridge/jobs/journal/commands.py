@@ -92,11 +92,7 @@ class PassedCommands:
     async def ours(self) -> dict[str, PassedCommand]:
         """Return the unanswered commands for this bridge by their names, the earliest first."""
         life = self._life()
-
-        def work(db: Transaction) -> list[tuple[str, bytes]]:
-            return sorted(db.execute(queries.KEPT, (_KIND,)))
-
-        found = await self._database.run(work, touched.NOTHING)
+        found = sorted(await self._database.rows(queries.KEPT, (_KIND,)))
         commands = {}
         for name, value in found:
             if "/" in name:

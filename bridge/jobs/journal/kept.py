@@ -19,28 +19,17 @@ class Kept:
 
     async def all(self, kind: str) -> dict[str, bytes]:
         """Return everything of a kind, by name."""
-
-        def work(db: Transaction) -> dict[str, bytes]:
-            return {name: bytes(value) for name, value in db.execute(queries.KEPT, (kind,))}
-
-        return await self._database.run(work, touched.NOTHING)
+        found = await self._database.rows(queries.KEPT, (kind,))
+        return {name: bytes(value) for name, value in found}
 
     async def names(self, kind: str) -> list[str]:
         """Return the names that there are of a kind, sorted."""
-
-        def work(db: Transaction) -> list[str]:
-            return [name for (name,) in db.execute(queries.KEPT_NAMES, (kind,))]
-
-        return await self._database.run(work, touched.NOTHING)
+        return [name for (name,) in await self._database.rows(queries.KEPT_NAMES, (kind,))]
 
     async def get(self, kind: str, name: str) -> bytes | None:
         """Return what is kept under a name; None if nothing is."""
-
-        def work(db: Transaction) -> bytes | None:
-            row = db.execute(queries.KEPT_VALUE, (kind, name)).fetchone()
-            return None if row is None else bytes(row[0])
-
-        return await self._database.run(work, touched.NOTHING)
+        found = await self._database.rows(queries.KEPT_VALUE, (kind, name))
+        return bytes(found[0][0]) if found else None
 
     async def keep(self, kind: str, values: Mapping[str, bytes], *, new: bool = False) -> None:
         """Keep values under their names; with `new` only those of which there is none yet."""
@@ -54,8 +43,4 @@ class Kept:
 
     async def drop(self, kind: str, name: str) -> None:
         """Keep something no longer."""
-
-        def work(db: Transaction) -> None:
-            db.execute(queries.DROP_KEPT, (kind, name))
-
-        await self._database.run(work, touched.kept(kind))
+        await self._database.change(queries.DROP_KEPT, (kind, name), touched.kept(kind))

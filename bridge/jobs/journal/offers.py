@@ -54,11 +54,7 @@ class Offers:
     async def offer(self, member: str, comfyui: str, packed: Packed) -> None:
         """Write down what a ComfyUI of a member has."""
         values = (comfyui, member, packed.digest, packed.data)
-
-        def work(db: Transaction) -> None:
-            db.execute(queries.OFFER, values)
-
-        await self._database.run(work, touched.OFFERS)
+        await self._database.change(queries.OFFER, values, touched.OFFERS)
 
     async def withdraw(self, member: str, kept: Collection[str]) -> None:
         """Delete what a member offered by ComfyUIs that it has no longer: all but `kept`."""
@@ -72,20 +68,12 @@ class Offers:
 
     async def digests(self) -> dict[str, str]:
         """Return the digest of what each ComfyUI of the group has."""
-
-        def work(db: Transaction) -> dict[str, str]:
-            return dict(db.execute(queries.OFFERS))
-
-        return await self._database.run(work, touched.NOTHING)
+        return dict(await self._database.rows(queries.OFFERS))
 
     async def get(self, comfyui: str, digest: str) -> Packed | None:
         """Return what a ComfyUI offers; None if that is another offer by now, or none."""
-
-        def work(db: Transaction) -> Packed | None:
-            row = db.execute(queries.OFFERED, (comfyui, digest)).fetchone()
-            return None if row is None else Packed(digest, bytes(row[0]))
-
-        return await self._database.run(work, touched.NOTHING)
+        found = await self._database.rows(queries.OFFERED, (comfyui, digest))
+        return Packed(digest, bytes(found[0][0])) if found else None
 
     async def sweep(self) -> None:
         """Delete the offers of bridges that were gone for `KEPT_S`."""

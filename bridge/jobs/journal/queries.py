@@ -327,7 +327,7 @@ DUE_WEBHOOKS = """
     SELECT id, name, url, own, body, attempts FROM webhooks WHERE client = ? AND due <= ?
     ORDER BY due LIMIT ?"""
 NEXT_WEBHOOK = "SELECT MIN(due) FROM webhooks WHERE due > ?"
-POSTPONE_WEBHOOK = "UPDATE webhooks SET attempts = attempts + 1, due = ? WHERE id = ?"
+POSTPONE_WEBHOOK = "UPDATE webhooks SET attempts = ?, due = ? WHERE id = ?"
 DROP_WEBHOOK = "DELETE FROM webhooks WHERE id = ?"
 DROP_WEBHOOKS_OF = "DELETE FROM webhooks WHERE client = ? AND name = ?"
 

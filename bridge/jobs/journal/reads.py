@@ -91,10 +91,8 @@ class Reads(Base):
 
     async def keep(self, key: Key, keep_until: float) -> int:
         """Keep a job's outputs until then; returns how many there are."""
-        return await self._database.run(
-            lambda db: db.execute(queries.KEEP_OUTPUTS, (keep_until, *key)).rowcount,
-            touched.client(key.client),
-        )
+        values = (keep_until, *key)
+        return await self._database.change(queries.KEEP_OUTPUTS, values, touched.client(key.client))
 
     async def output(self, key: Key, index: int) -> Stored | None:
         """Return the place of the bytes of a job's output, if they are kept."""

@@ -7,9 +7,8 @@ row says how many were. A set has ended when its result is in its row.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -18,14 +17,12 @@ from bridge.aio import succeeded
 from bridge.contract.errors import UnknownJob
 from bridge.contract.messages import Outcome, State, encode
 from bridge.contract.sets import SetResult, SetState
-from bridge.jobs.database import Database, Statements, Steps, Transaction, Work
+from bridge.jobs.database import Database, Statements, Steps, Transaction
 from bridge.jobs.job import Draft, Envelope, KeptOutput
 from bridge.jobs.journal import acceptance, queries, touched, webhooks
 from bridge.jobs.journal.rows import Record, read_envelope
 from bridge.jobs.journal.sequence import NextNumber, number
 from bridge.jobs.queue import Key
-
-T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -181,15 +178,15 @@ class Sets:
 
     async def get(self, key: Key) -> SetRecord:
         """A client's set. Raises UnknownJob."""
-        record = await self._read(lambda db: _find(db, key))
-        if record is None:
+        found = await self._database.rows(queries.SET, key)
+        if not found:
             raise UnknownJob(f"no set {key.job_id!r}", set_id=key.job_id)
-        return record
+        return _read(found[0])
 
     async def spec(self, key: Key) -> bytes | None:
         """Return the stored specification of a set's jobs; None once it has ended."""
-        row = await self._read(lambda db: db.execute(queries.SET_SPEC, key).fetchone())
-        return None if row is None else row[0]
+        found = await self._database.rows(queries.SET_SPEC, key)
+        return found[0][0] if found else None
 
     async def unfinished(self) -> list[tuple[SetRecord, list[Key]]]:
         """Every set without a result, in the order of acceptance, and its jobs under way.
@@ -205,31 +202,27 @@ class Sets:
                 for each, under_way in found
             ]
 
-        return await self._read(work)
+        return await self._database.run(work, touched.NOTHING)
 
     async def jobs(self, key: Key) -> list[JobRow]:
         """The jobs of a set that were made, in their order."""
-        return await self._read(lambda db: _jobs(db, key))
+        return [JobRow(*row) for row in await self._database.rows(queries.JOBS_OF_SET, key)]
 
     async def outputs(self, key: Key) -> list[OutputRow]:
         """Return the kept outputs of a set's jobs, in the order of the jobs."""
-        return await self._read(
-            lambda db: [OutputRow(*row) for row in db.execute(queries.OUTPUTS_OF_SET, key)]
-        )
+        return [OutputRow(*row) for row in await self._database.rows(queries.OUTPUTS_OF_SET, key)]
 
     async def results(self, key: Key) -> list[tuple[int, bytes]]:
         """Return the kept results of a set's jobs, by their places in it."""
-        return await self._read(lambda db: list(db.execute(queries.RESULTS_OF_SET, key)))
+        return await self._database.rows(queries.RESULTS_OF_SET, key)
 
     async def counts(self, key: Key) -> dict[State, int]:
         """Return the number of a set's jobs in each state, of those that were made."""
-        return dict(await self._read(lambda db: list(db.execute(queries.COUNT_SET_JOBS, key))))
+        return dict(await self._database.rows(queries.COUNT_SET_JOBS, key))
 
     async def yet_to_make(self, client: str) -> int:
         """Return the number of jobs of a client's sets that were not made yet."""
-        (found,) = await self._read(
-            lambda db: db.execute(queries.UNMADE_OF_CLIENT, (client,)).fetchone()
-        )
+        ((found,),) = await self._database.rows(queries.UNMADE_OF_CLIENT, (client,))
         return int(found)
 
     async def enter(self, key: Key, state: SetState) -> SetRecord:
@@ -275,7 +268,8 @@ class Sets:
             (unended,) = db.execute(queries.UNENDED_OF_SET, key).fetchone()
             if unended:
                 return None
-            found = result(record, _jobs(db, key))
+            jobs = [JobRow(*row) for row in db.execute(queries.JOBS_OF_SET, key)]
+            found = result(record, jobs)
             n = number(db, draw)
             encoded = encode(msgspec.structs.replace(found, n=n))
             outcome: Outcome = found.state
@@ -296,9 +290,7 @@ class Sets:
 
     def published(self, key: Key) -> None:
         """Note that the broker has a set's result; if that fails, it is published once more."""
-        noted = self._database.run(
-            lambda db: db.execute(queries.SET_PUBLISHED, key).rowcount, touched.client(key.client)
-        )
+        noted = self._database.change(queries.SET_PUBLISHED, key, touched.client(key.client))
         noted.add_done_callback(succeeded)
 
     async def hold(self, key: Key, outputs: Sequence[KeptOutput]) -> None:
@@ -336,9 +328,6 @@ class Sets:
             return db.execute(queries.FORGET_RESULTS_OF_SET, key).rowcount > 0 or found
 
         return await self._database.run(work, touched.client(key.client))
-
-    def _read(self, work: Work[T]) -> asyncio.Future[T]:
-        return self._database.run(work, touched.NOTHING)
 
     def _written(self, draws: Iterable[NextNumber]) -> None:
         for draw in draws:
@@ -379,10 +368,6 @@ def _find(db: Transaction, key: Key) -> SetRecord | None:
 def _set_of(db: Transaction, job: Record) -> SetRecord | None:
     set_id = job.job.envelope.set_id
     return None if set_id is None else _find(db, Key(job.job.key.client, set_id))
-
-
-def _jobs(db: Transaction, key: Key) -> list[JobRow]:
-    return [JobRow(*row) for row in db.execute(queries.JOBS_OF_SET, key)]
 
 
 def _free(db: Transaction, key: Key) -> Key:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -99,24 +98,18 @@ class Webhooks:
 
     async def next_due(self, now: float) -> float | None:
         """Return when the next webhook is due that is not due yet; None if none waits."""
-        row = await self._database.run(
-            lambda db: db.execute(queries.NEXT_WEBHOOK, (now,)).fetchone(), touched.NOTHING
-        )
-        found: float | None = row[0]
+        found: float | None
+        ((found,),) = await self._database.rows(queries.NEXT_WEBHOOK, (now,))
         return found
 
     async def remove(self, hook: PendingWebhook) -> None:
         """Delete one that was sent or given up."""
-        await self._change(hook, queries.DROP_WEBHOOK, (hook.id,))
+        await self._database.change(queries.DROP_WEBHOOK, (hook.id,), touched.client(hook.client))
 
     async def postpone(self, hook: PendingWebhook, due: float) -> None:
         """Note that an attempt failed, and when the next one is due."""
-        await self._change(hook, queries.POSTPONE_WEBHOOK, (due, hook.id))
-
-    async def _change(self, hook: PendingWebhook, sql: str, values: Sequence[Any]) -> None:
-        await self._database.run(
-            lambda db: db.execute(sql, values).rowcount, touched.client(hook.client)
-        )
+        values = (hook.attempts + 1, due, hook.id)
+        await self._database.change(queries.POSTPONE_WEBHOOK, values, touched.client(hook.client))
 
 
 def forget(db: Transaction, key: Key) -> None:
