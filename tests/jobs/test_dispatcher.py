@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from bridge.comfyui import events
 from bridge.comfyui.errors import ComfyUIUnreachable
 from bridge.comfyui.session import QueueSnapshot
-from bridge.jobs.core.events import Recovered
+from bridge.jobs.core.events import Recovered, TakenElsewhere
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
@@ -50,6 +50,24 @@ async def test_a_clear_leaves_alone_what_starts_meanwhile(tmp_path: Path) -> Non
         assert began not in comfyui.cancelled
         comfyui.finish(began)
         assert (await dispatcher.recorder.outcome("mine"))["state"] == "succeeded"
+
+
+async def test_what_others_do_with_jobs_that_are_not_here_costs_no_decision(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_dispatcher(tmp_path) as dispatcher:
+        ended: list[Key] = []
+        dispatcher.on_ended = ended.append
+
+        def unwanted(*_: object) -> NoReturn:
+            raise AssertionError("the core was asked")
+
+        monkeypatch.setattr(dispatcher.core, "handle", unwanted)
+        elsewhere = Key("alice", "j9")
+        dispatcher.handle(TakenElsewhere(elsewhere))
+        dispatcher.ended_elsewhere(elsewhere)
+        assert ended == [elsewhere]
+        monkeypatch.undo()
 
 
 async def test_a_defect_at_a_deadline_costs_that_job_not_the_bridge(tmp_path: Path) -> None:
