@@ -29,6 +29,7 @@ from bridge.workflows.inputs import (
     Input,
     Via,
     has_controls,
+    names_file,
     refuse,
 )
 from bridge.workflows.page_pictures import MEANT, with_file
@@ -257,7 +258,10 @@ def _main(workflow: Workflow, main: Text | Inline) -> Input:
     found = next(filter(fits, workflow.inputs), None)
     if found is not None:
         return found
-    by_place = next((name for name, spec in workflow.places.items() if fits(spec)), None)
+    by_place = next(
+        (name for name, spec in workflow.places.items() if fits(spec) and not names_file(name)),
+        None,
+    )
     how = "" if by_place is None else f": send an object with inputs by name, such as {by_place!r}"
     raise InvalidInput(
         f"the payload is {wanted}, but the workflow has no input for it{how}",

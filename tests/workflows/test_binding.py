@@ -17,7 +17,8 @@ from bridge.workflows import binding
 from bridge.workflows.binding import Bound
 from bridge.workflows.graph import NodeInput
 from bridge.workflows.inputs import KINDS, Input, names_file
-from tests.workflows.graphs import NAMED, PLAIN, workflow
+from bridge.workflows.objectinfo import ObjectInfo
+from tests.workflows.graphs import INFO, NAMED, PLAIN, workflow
 
 PNG = b"\x89PNG\r\n\x1a\n and the rest"
 SHA = hashlib.sha256(PNG).hexdigest()
@@ -272,9 +273,20 @@ def test_nothing_is_given_twice() -> None:
     without_text = {key: node for key, node in NAMED.items() if key != "1"}
     with pytest.raises(InvalidInput, match="no input for it"):
         bind(without_text, {"picture": PICTURE}, Text("x"))
-    # Which has its only text at a place, without a name.
-    with pytest.raises(InvalidInput, match=r"an object .* such as '92\.filename_prefix'"):
-        bind({"92": {**SAVED, "inputs": {"filename_prefix": "x"}}}, {}, Text("x"))
+
+
+def test_a_text_for_a_workflow_that_has_none_by_name_is_refused_with_the_place_of_one() -> None:
+    join = {"input": {"required": {"string_b": ["STRING", {}]}}, "output": ["STRING"]}
+    joined = {
+        "7": {"class_type": "Join", "inputs": {"string_b": "a mill"}},
+        "8": {"class_type": "OtherSave", "inputs": {"any": ["7", 0]}},
+    }
+    info = ObjectInfo({**INFO.raw, "Join": join})
+    with pytest.raises(InvalidInput, match=r"an object .* such as '7\.string_b'"):
+        binding.bind(workflow(PLAIN | joined, info), {}, main=Text("x"), randint=max)
+    # A file's name is no text to suggest.
+    with pytest.raises(InvalidInput, match=r"no input for it$"):
+        binding.bind(workflow(PLAIN, info), {}, main=Text("x"), randint=max)
 
 
 VALUES = st.one_of(
