@@ -17,7 +17,7 @@ from bridge.adapters.web.content import VERSIONED, DisplayPictures, Page
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.limits import ConnectionPlaces, network_of
 from bridge.adapters.web.responses import Streamed
-from bridge.adapters.web.server import Handler, TcpConnection
+from bridge.adapters.web.server import Handler
 from bridge.adapters.web.signed_urls import SignedUrls
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Handlers:
         self._policy = f"{_PAGE_POLICY}{ancestors}"
         self._first_login = first_login
         self._stall_s = stall_s
-        self._requests: ConnectionPlaces[TcpConnection] = ConnectionPlaces(
+        self._requests: ConnectionPlaces[asyncio.Transport] = ConnectionPlaces(
             REQUESTS, REQUESTS_OF_ONE
         )
 
@@ -121,14 +121,16 @@ class Handlers:
         if self._requests.full(network):
             yield False
             return
-        connection = TcpConnection.of(request)
-        victim = self._requests.enter(connection, network)
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the connection was lost")
+        victim = self._requests.enter(transport, network)
         if victim is not None:
-            victim.force_close()
+            victim.abort()
         try:
             yield True
         finally:
-            self._requests.leave(connection, network)
+            self._requests.leave(transport, network)
 
     async def _handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.body_exists and request.method in ("GET", "HEAD"):

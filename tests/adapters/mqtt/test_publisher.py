@@ -293,6 +293,17 @@ async def test_what_was_shortened_is_logged_once_for_each_kind(
     assert "shortened" in caplog.text
 
 
+async def test_response_topics_that_a_client_makes_up_are_warned_of_once_and_briefly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made, _ = publisher(Broker())
+    for number in range(3):
+        topic = f"comfy2mqtt/client/alice/reply/{number}{'/' * 300}{'x' * 10_000}"
+        made.answer(asked(response_topic=topic), Answer(data=AckReport(acked=1)))
+    (line,) = caplog.messages
+    assert len(line) < 2000
+
+
 async def test_an_output_above_the_devices_own_limit_is_not_warned_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -513,6 +513,7 @@ async def test_slow_readers_of_many_networks_leave_room_for_another(
     monkeypatch.setattr(handlers, "REQUESTS_OF_ONE", 2)
     (page / "large.js").write_bytes(bytes(30_000_000))
     async with serve_alone() as server, AsyncExitStack() as stack:
+        slow = []
         for number in range(6):
             local = (f"127.0.0.{2 + number // 2}", 0)
             reader, writer = await asyncio.open_connection(
@@ -521,6 +522,7 @@ async def test_slow_readers_of_many_networks_leave_room_for_another(
             stack.callback(writer.close)
             writer.write(b"GET /large.js HTTP/1.1\r\nHost: x\r\n\r\n")
             assert await reader.readexactly(12) == b"HTTP/1.1 200"
+            slow.append(reader)
         async with aiohttp.ClientSession() as session:
             async with session.get(f"{server.http}/") as answer:
                 assert answer.status == 200
@@ -529,3 +531,10 @@ async def test_slow_readers_of_many_networks_leave_room_for_another(
                 for path, status in (("/", 503), ("/healthz", 200)):
                     async with crowded.get(f"{server.http}{path}") as answer:
                         assert answer.status == status
+        # The first of one of the networks gave its place.
+        read = 0
+        with suppress(ConnectionResetError):
+            async with asyncio.timeout(PATIENCE_S):
+                while more := await slow[0].read(1_000_000):
+                    read += len(more)
+        assert read < 30_000_000
