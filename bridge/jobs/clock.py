@@ -59,8 +59,8 @@ class Clock:
         self._boot = _boot() if boot is None else boot
         self._base = wall() - steady()
         self._ahead = 0.0
-        # What it was at the last look.
-        self._looked = 0.0
+        # `ahead` at the last `check_jump`.
+        self._checked = 0.0
 
     def now(self) -> float:
         """The journal's time: about that of the wall clock, unless that was set."""
@@ -96,13 +96,13 @@ class Clock:
         else:
             away = min(max(went, 0.0), MOST_AWAY_S)
         self._base = before.at + away - steady
-        self._ahead = self._looked = wall - self.now()
+        self._ahead = self._checked = wall - self.now()
         return _jump(went - away) if known else 0.0
 
-    def look(self) -> float:
-        """Compare with the wall clock; returns the seconds it jumped since the last look."""
-        before, self._looked = self._looked, self.ahead
-        return _jump(self._looked - before)
+    def check_jump(self) -> float:
+        """Return the seconds that the wall clock jumped since the last call; 0 up to `JUMP_S`."""
+        before, self._checked = self._checked, self.ahead
+        return _jump(self._checked - before)
 
     def read(self) -> ClockReading:
         """Return a reading, from which `resume` continues."""

@@ -152,7 +152,7 @@ class Dispatcher:
             self.handle(events.CancelRequested(key))
             entry = self.book.entry(key)
             if entry is None:
-                found = await self._journal.seize(key)
+                found = await self._journal.claim_to_cancel(key)
                 if not isinstance(found, Job):
                     return found
                 self.add(found)
@@ -196,8 +196,8 @@ class Dispatcher:
         await self._journal.pause(paused=False)
         self.hold(paused=False)
 
-    def look(self) -> None:
-        """Look at the queue again after a change of the ComfyUIs' nodes or models."""
+    def catalogue_changed(self) -> None:
+        """Schedule again: the ComfyUIs' nodes or models have changed."""
         self.handle(events.CatalogueChanged())
 
     # -- for the cluster --
@@ -225,11 +225,11 @@ class Dispatcher:
         self.hold(paused=await self._journal.paused())
         jobs = await self._journal.unfinished()
         if await self._journal.restored():
-            await self._lose(jobs)
+            await self._fail_restored(jobs)
         else:
             self.handle(events.Recovered(jobs))
 
-    async def _lose(self, jobs: Sequence[Job]) -> None:
+    async def _fail_restored(self, jobs: Sequence[Job]) -> None:
         """Fail the jobs that a restored backup has as not ended: they may have run since."""
         for job in jobs:
             error = Lost("the bridge was restored from a backup in which it had not ended")

@@ -28,9 +28,9 @@ from bridge.jobs.journal import ASK_NODES, CHANNEL, Journal, Notice, Record, que
 from bridge.jobs.journal.commands import PASSED_ON, REPORTED
 from bridge.jobs.journal.membership import HeartbeatResult
 from bridge.jobs.listener import Listener
-from bridge.jobs.look_delay import look_delay_s
-from bridge.jobs.presence import LOOK_S, DeadMember, FailureDetector, MemberState, Presence
+from bridge.jobs.presence import OBSERVE_S, DeadMember, FailureDetector, MemberState, Presence
 from bridge.jobs.queue import Key
+from bridge.jobs.read_delay import read_delay_s
 from bridge.jobs.refused_intake import RefusedIntake
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Group:
         self._missed = False
         self._valid_until = 0.0
         self._presence = Presence()
-        self._watch = FailureDetector()
+        self._detector = FailureDetector()
         self._dead: list[DeadMember] = []
         self._intake = asyncio.Event()
         self._staying = True
@@ -87,7 +87,7 @@ class Group:
         self._beating = asyncio.Lock()
         self._changed: set[Key] = set()
         self._compare = True
-        self._look = asyncio.Event()
+        self._read_due = asyncio.Event()
         # Called when another bridge asks which nodes our ComfyUIs have, when it may have passed a
         # command on to us, and when it may have reported about one of ours.
         self.on_asked: Callable[[], None] = lambda: None
@@ -246,7 +246,7 @@ class Group:
         self._listener.status(job, replace(status, reason="the bridge that had it died"))
         if each.cancelling:
             self._changed.add(job.key)
-            self._look.set()
+            self._read_due.set()
 
     async def _listen(self) -> None:
         from bridge.jobs.database.notices import listen  # noqa: PLC0415 - an extra
@@ -256,8 +256,8 @@ class Group:
             CHANNEL,
             self._receive,
             began=self._take_lock,
-            look=self._look_at_others,
-            every_s=LOOK_S,
+            poll=self._observe_others,
+            every_s=OBSERVE_S,
         )
 
     def _receive(self, notice: str | None) -> None:
@@ -288,24 +288,24 @@ class Group:
         self._presence.lock_acquired()
         self._beat_now.set()
 
-    async def _look_at_others(self, ask: Ask) -> None:
-        """Look which others live: all, if we have the intake, else the one that has it."""
+    async def _observe_others(self, ask: Ask) -> None:
+        """Observe which others live: all, if we have the intake, else the one that has it."""
         asked = time.monotonic()
-        found = await ask(queries.LOOK_AT_OTHERS, (self._life, self.has_intake))
+        found = await ask(queries.OBSERVE_OTHERS, (self._life, self.has_intake))
         answered = time.monotonic()
         if not self.holds():
             self._missed = True
             self._beat_now.set()
         self._presence.answered(asked)
-        dead = self._watch.look(asked, answered, starmap(MemberState, found))
+        dead = self._detector.observe(asked, answered, starmap(MemberState, found))
         if dead:
             self._dead = dead
             self._beat_now.set()
 
     def _noticed(self, what: Notice, key: Key) -> None:
-        if what is Notice.LOOK:
+        if what is Notice.CHANGED:
             self._changed.add(key)
-            self._look.set()
+            self._read_due.set()
             return
         self._changed.discard(key)
         if what is Notice.TAKEN:
@@ -315,42 +315,42 @@ class Group:
 
     def _compare_all(self) -> None:
         self._compare = True
-        self._look.set()
+        self._read_due.set()
 
     async def _follow(self) -> None:
-        looked_at = float("-inf")
+        read_at = float("-inf")
         while True:
-            if not await wait_set(self._look, COMPARE_S):
+            if not await wait_set(self._read_due, COMPARE_S):
                 self._compare = True
-            since_last_s = time.monotonic() - looked_at
-            await asyncio.sleep(look_delay_s(since_last_s, len(self.others), random.random()))  # noqa: S311
-            self._look.clear()
+            since_last_s = time.monotonic() - read_at
+            await asyncio.sleep(read_delay_s(since_last_s, len(self.others), random.random()))  # noqa: S311
+            self._read_due.clear()
             compare, self._compare = self._compare, False
             changed, self._changed = self._changed, set()
             try:
                 if compare:
                     changed |= await self._differences()
-                await self._look_at(list(changed))
+                await self._read_jobs(list(changed))
                 if compare:
-                    await self._look_at_awaited()
+                    await self._read_awaited()
             except DatabaseError as error:
                 log.warning("cannot read the jobs of other bridges: %s", error)
                 self._compare = True
-            looked_at = time.monotonic()
+            read_at = time.monotonic()
 
-    async def _look_at(self, keys: list[Key]) -> set[Key]:
+    async def _read_jobs(self, keys: list[Key]) -> set[Key]:
         """Read the owners and states of jobs, and act on them; returns the jobs that exist."""
         there = set()
         for start in range(0, len(keys), _AT_ONCE):
-            for standing in await self._journal.standings(keys[start : start + _AT_ONCE]):
-                there.add(standing.job.key)
-                self._see(standing)
+            for record in await self._journal.records(keys[start : start + _AT_ONCE]):
+                there.add(record.job.key)
+                self._apply(record)
         return there
 
-    async def _look_at_awaited(self) -> None:
-        """Look at the jobs of other bridges that jobs here wait for: a notice may be missed."""
+    async def _read_awaited(self) -> None:
+        """Read the jobs of other bridges that jobs here wait for: a notice may be missed."""
         awaited = self._dispatcher.awaited()
-        for ended in awaited - await self._look_at(list(awaited)):
+        for ended in awaited - await self._read_jobs(list(awaited)):
             self._dispatcher.ended_elsewhere(ended)
 
     async def _differences(self) -> set[Key]:
@@ -361,17 +361,17 @@ class Group:
         differences = there ^ self._dispatcher.book.unclaimed()
         return differences | await self._journal.to_cancel()
 
-    def _see(self, standing: Record) -> None:
-        key = standing.job.key
+    def _apply(self, record: Record) -> None:
+        key = record.job.key
         for event in events_for(
-            standing.job,
-            owner=standing.owner,
-            cancelling=standing.cancelling,
-            ended=standing.ended,
+            record.job,
+            owner=record.owner,
+            cancelling=record.cancelling,
+            ended=record.ended,
             life=self._life,
             has_intake=self.has_intake,
             known=key in self._dispatcher.book,
         ):
             self._dispatcher.handle(event)
-        if standing.ended:
+        if record.ended:
             self._dispatcher.ended_elsewhere(key)

@@ -1,9 +1,9 @@
 """The rules by which the bridges of a group notice within seconds that one of them died. Pure.
 
 Each bridge holds a lock by a session of the database, which ends with the process, and the lock
-with it. The others look whether it is held. `Presence` decides what a bridge may assume about
-itself, `Watch` what it may assume about others. docs/several-bridges.md proves that they never
-disagree: no bridge is counted as dead before it has stopped to count itself as a member.
+with it. The others observe whether it is held. `Presence` decides what a bridge may assume about
+itself, `FailureDetector` what it may assume about others. docs/several-bridges.md proves that they
+never disagree: no bridge is counted as dead before it has stopped to count itself as a member.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-# How often a bridge looks at the others, in seconds.
-LOOK_S = 0.5
+# How often a bridge observes the others, in seconds.
+OBSERVE_S = 0.5
 # A bridge counts itself as a member for this long after it asked the session that has its lock, if
 # that session answered ...
 VALID_S = 1.5
@@ -22,7 +22,7 @@ GONE_S = VALID_S
 
 
 class MemberState(NamedTuple):
-    """A member at a look: when its lease expires, and whether its lock is held."""
+    """A member as it was observed: when its lease expires, and whether its lock is held."""
 
     life: str
     expires: float
@@ -62,7 +62,7 @@ class Presence:
     def lease_renewed(self, session: int | None) -> None:
         """Note that a heartbeat renewed the lease, which began when `session` had the lock.
 
-        Whoever saw this bridge without the lock before that has to look again.
+        Whoever observed this bridge without the lock before that has to observe it again.
         """
         if session is not None and session == self.session:
             self._counts = True
@@ -81,8 +81,10 @@ class FailureDetector:
         # When a member was first seen without its lock, and the end of its lease then.
         self._missing: dict[str, tuple[float, float]] = {}
 
-    def look(self, asked: float, answered: float, found: Iterable[MemberState]) -> list[DeadMember]:
-        """Return the members to count as dead, by a look asked for and answered at these times.
+    def observe(
+        self, asked: float, answered: float, found: Iterable[MemberState]
+    ) -> list[DeadMember]:
+        """Return the members to count as dead, observed by a query between these times.
 
         A member never seen with a lock has none: it is of an older version, or behind a pooler.
         """

@@ -20,7 +20,7 @@ from bridge.contract.operator import Report, decode
 from bridge.contract.requests import transaction_of
 from bridge.jobs.database import DatabaseError
 from bridge.jobs.journal.commands import CommandEntry, CommandStatus, PassedCommand, PassedCommands
-from bridge.jobs.presence import LOOK_S
+from bridge.jobs.presence import OBSERVE_S
 from bridge.requests.context import Answer
 from bridge.requests.errors import refusal
 from bridge.requests.group_answer import (
@@ -131,20 +131,20 @@ class MemberReports:
         while found is None:
             changed.clear()
             over = time.monotonic() - passed_at >= REPORT_S
-            living, reports = await self._look(entry, again=again)
+            living, reports = await self._status(entry, again=again)
             replied = {name: read_report(verb, each) for name, each in reports.items()}
             found = replies(entry.members, living, replied, waited_s=REPORT_S if over else None)
             if found is None:
                 # Whether a bridge died is only seen by looking; a notice may have been missed.
-                again = not await wait_set(changed, LOOK_S)
+                again = not await wait_set(changed, OBSERVE_S)
         self._waiting.discard(changed)
         with suppress(DatabaseError):  # it goes with this bridge
             await self._commands.drop(entry)
         return found
 
-    async def _look(self, entry: CommandEntry, *, again: bool) -> CommandStatus:
+    async def _status(self, entry: CommandEntry, *, again: bool) -> CommandStatus:
         try:
-            return await self._commands.look(entry, again=again)
+            return await self._commands.status(entry, again=again)
         except DatabaseError as error:
             log.warning("cannot read the other bridges' reports of a command: %s", error)
             return CommandStatus(frozenset(entry.members), {})

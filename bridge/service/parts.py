@@ -347,7 +347,7 @@ class BridgeParts:
         return await self.descriptions.refresh()
 
     def _nodes_changed(self) -> None:
-        self.dispatcher.look()
+        self.dispatcher.catalogue_changed()
         self.group.nodes_changed()
 
     def _read_kept(self, sha256: str, size: int) -> AsyncIterator[bytes]:

@@ -72,7 +72,7 @@ class Retention:
 
     async def sweep(self) -> None:
         """Delete once what is kept no longer; a sweep that fails is logged, and ends no other."""
-        self._note_jump(self._journal.clock.look())
+        self._note_jump(self._journal.clock.check_jump())
         sweeps = (self._sweep_journal, self._sweep_blobs, self._sweep_uploads, self._sweep_attempts)
         for each in sweeps:
             try:

@@ -19,7 +19,7 @@ async def nothing(_: Ask) -> None:
 async def listening(address: str, **how: Any) -> AsyncIterator[asyncio.Queue[str | None]]:
     """Receive notices of the channel `x`, into a queue that has had its first None."""
     heard: asyncio.Queue[str | None] = asyncio.Queue()
-    settings = {"began": nothing, "look": nothing, "every_s": PATIENCE_S, **how}
+    settings = {"began": nothing, "poll": nothing, "every_s": PATIENCE_S, **how}
     async with asyncio.timeout(PATIENCE_S):
         task = asyncio.create_task(listen(address, "x", heard.put_nowait, **settings))
         try:

@@ -60,7 +60,7 @@ class Process:
 
     def tick(self) -> None:
         due = self.core.wakes_at()
-        self.clock.look()
+        self.clock.check_jump()
         self.world.journal.reading = self.clock.read()
         if due.journal <= self.clock.now() or due.steady <= self.world.now:
             self.handle(events.Tick())

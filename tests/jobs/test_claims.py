@@ -60,20 +60,20 @@ async def test_a_claim_brings_what_another_bridge_has_changed(journal: Journal) 
 
 
 async def test_who_cancels_gets_hold_of_a_job_or_its_bridge_is_asked(journal: Journal) -> None:
-    assert await journal.seize(KEY) is None
+    assert await journal.claim_to_cancel(KEY) is None
     await journal.claim(await accept(journal))
     await accept(journal, "free")
     journal.member(B)
-    assert await journal.seize(KEY) == "queued"
-    (record,) = await journal.standings([KEY, Key("alice", "none")])
+    assert await journal.claim_to_cancel(KEY) == "queued"
+    (record,) = await journal.records([KEY, Key("alice", "none")])
     assert (record.owner, record.cancelling, record.ended) == (A, True, False)
-    seized = await journal.seize(Key("alice", "free"))
-    assert isinstance(seized, Job)
+    claimed = await journal.claim_to_cancel(Key("alice", "free"))
+    assert isinstance(claimed, Job)
     journal.member(A)
-    assert not await journal.claim(seized)
+    assert not await journal.claim(claimed)
     await finish(journal)
-    assert await journal.seize(KEY) is None
-    assert (await journal.standings([KEY]))[0].ended
+    assert await journal.claim_to_cancel(KEY) is None
+    assert (await journal.records([KEY]))[0].ended
 
 
 async def test_jobs_that_nobody_has_are_those_in_the_queue_and_if_asked_for_those_that_wait(

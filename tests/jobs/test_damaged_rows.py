@@ -116,7 +116,7 @@ async def test_all_that_is_read_of_damaged_rows_has_the_sound_ones_too(tmp_path:
         assert b'"j1"' in found[0].result
         assert len(await journal.page("alice", after=0, limit=9)) == 2
         assert len(await journal.last_ended("alice")) == 1
-        assert len(await journal.standings([key, Key("alice", "sound")])) == 2
+        assert len(await journal.records([key, Key("alice", "sound")])) == 2
         assert (await journal.get(key)).job.state == "succeeded"
         with pytest.raises(UnknownJob):
             await journal.get(Key("alice", "j2"))

@@ -174,7 +174,7 @@ async def test_notices_of_a_server_that_is_away_are_waited_for(
     address = "postgresql://bridge:hunter2@127.0.0.1:9/journal"
     heard: list[str | None] = []
     waiting = asyncio.ensure_future(
-        listen(address, "x", heard.append, began=nothing, look=nothing, every_s=1.0)
+        listen(address, "x", heard.append, began=nothing, poll=nothing, every_s=1.0)
     )
     async with asyncio.timeout(PATIENCE_S):
         while "cannot listen for notices" not in caplog.text:  # noqa: ASYNC110 - there is no event

@@ -290,7 +290,7 @@ async def test_a_cancel_reaches_the_bridge_that_has_the_job_though_the_notice_wa
             await other.join("two", uuid.uuid4().hex, 100.0)
             # As another bridge asks for it, but for the notice.
             monkeypatch.setattr(other, "_notify_of", lambda *_: None)
-            assert await other.seize(job.key) == "running"
+            assert await other.claim_to_cancel(job.key) == "running"
             await other.close()
             await state_is(one.journal, job.key, "cancelled")
             assert comfyui.cancelled == [prompt_id]

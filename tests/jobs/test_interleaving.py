@@ -241,20 +241,22 @@ async def two_claims(two: Two) -> Pair:
     return Pair(lambda: two.a.journal.claim(job), lambda: two.b.journal.claim(job), check)
 
 
-async def seize_and_claim(two: Two) -> Pair:
+async def cancel_and_claim(two: Two) -> Pair:
     """One bridge cancels a job that another one wants."""
     job = await two.accept()
 
     async def check(first: Any, second: Any) -> None:
-        standing = await two.a.journal.get(job.key)
+        record = await two.a.journal.get(job.key)
         if second:
-            assert (first, standing.owner) == ("queued", two.b.life)
-            assert standing.cancelling
+            assert (first, record.owner) == ("queued", two.b.life)
+            assert record.cancelling
         else:
             assert isinstance(first, Job)
-            assert standing.owner == two.a.life
+            assert record.owner == two.a.life
 
-    return Pair(lambda: two.a.journal.seize(job.key), lambda: two.b.journal.claim(job), check)
+    return Pair(
+        lambda: two.a.journal.claim_to_cancel(job.key), lambda: two.b.journal.claim(job), check
+    )
 
 
 async def two_ends(two: Two) -> Pair:
@@ -276,13 +278,13 @@ async def end_and_delete_dead(two: Two) -> Pair:
     await two.a.beat(OVER_S, staying=False)
 
     async def check(first: Any, second: Any) -> None:
-        standing = await two.b.journal.get(job.key)
+        record = await two.b.journal.get(job.key)
         if isinstance(first, LeaseLost):
             assert [each.job.key for each in second.requeued] == [job.key]
-            assert (standing.job.state, standing.owner, standing.ended) == ("queued", None, False)
+            assert (record.job.state, record.owner, record.ended) == ("queued", None, False)
         else:
             assert second.requeued == []
-            assert (standing.job.state, standing.n) == ("succeeded", int(first))
+            assert (record.job.state, record.n) == ("succeeded", int(first))
 
     return Pair(lambda: two.a.finish(job.key), lambda: two.b.beat(OVER_S), check)
 
@@ -473,7 +475,7 @@ PAIRS = (
     same_request,
     same_id,
     two_claims,
-    seize_and_claim,
+    cancel_and_claim,
     two_ends,
     end_and_delete_dead,
     accept_and_delete_dead,

@@ -149,7 +149,7 @@ async def test_after_a_start_of_the_database_all_have_time_for_a_new_session(
 
 async def looks(member: Member) -> list[tuple[Any, ...]]:
     found: list[tuple[Any, ...]] = await member.journal._rows(
-        queries.LOOK_AT_OTHERS, (member.life, True)
+        queries.OBSERVE_OTHERS, (member.life, True)
     )
     return found
 
@@ -188,16 +188,16 @@ async def test_who_does_not_have_a_job_changes_nothing_of_it(a: Member, b: Membe
 async def test_a_job_is_claimed_or_its_bridge_is_notified(a: Member, b: Member) -> None:
     job = await a.accept()
     await b.journal.claim(job)
-    assert await a.journal.seize(KEY) == "queued"
-    (standing,) = await b.journal.standings([KEY])
-    assert (standing.owner, standing.cancelling) == (b.life, True)
+    assert await a.journal.claim_to_cancel(KEY) == "queued"
+    (record,) = await b.journal.records([KEY])
+    assert (record.owner, record.cancelling) == (b.life, True)
     await a.accept("j2")
-    seized = await a.journal.seize(Key("alice", "j2"))
-    assert isinstance(seized, Job)
-    assert not await b.journal.claim(seized)
+    claimed = await a.journal.claim_to_cancel(Key("alice", "j2"))
+    assert isinstance(claimed, Job)
+    assert not await b.journal.claim(claimed)
     await b.finish()
-    assert await a.journal.seize(KEY) is None
-    assert await a.journal.seize(Key("alice", "none")) is None
+    assert await a.journal.claim_to_cancel(KEY) is None
+    assert await a.journal.claim_to_cancel(Key("alice", "none")) is None
 
 
 async def test_numbers_rise_whichever_bridge_draws_them(a: Member, b: Member) -> None:

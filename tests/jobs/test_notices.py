@@ -49,12 +49,12 @@ async def test_notices_one_after_another_cost_no_watch_and_no_timer_each(
 async def test_those_that_come_with_an_answer_are_received_in_their_order(address: str) -> None:
     asked = asyncio.Event()
 
-    async def look(ask: Ask) -> None:
+    async def poll(ask: Ask) -> None:
         if not asked.is_set():
             asked.set()
             await ask("SELECT pg_notify('x', 'with an answer')", ())
 
-    async with listening(address, look=look, every_s=0.01) as heard:
+    async with listening(address, poll=poll, every_s=0.01) as heard:
         assert await heard.get() == "with an answer"
         with psycopg.connect(address, autocommit=True) as sender:
             sender.execute("SELECT pg_notify('x', 'after it')")
@@ -64,11 +64,11 @@ async def test_those_that_come_with_an_answer_are_received_in_their_order(addres
 async def test_a_flood_does_not_keep_from_looking(address: str) -> None:
     looked = asyncio.Event()
 
-    async def look(_: Ask) -> None:
+    async def poll(_: Ask) -> None:
         looked.set()
 
     with psycopg.connect(address, autocommit=True) as sender:
-        async with listening(address, look=look, every_s=0.05) as heard:
+        async with listening(address, poll=poll, every_s=0.05) as heard:
             while not looked.is_set():
                 # Before the last one is read there are others.
                 sender.execute("SELECT pg_notify('x', each::text) FROM generate_series(1, 3) each")
@@ -84,7 +84,7 @@ async def test_a_notice_that_cannot_be_handled_ends_the_listening(address: str) 
     with psycopg.connect(address, autocommit=True) as sender:
         async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(ValueError, match="unheard of"):
-                await listen(address, "x", take, began=nothing, look=nothing, every_s=PATIENCE_S)
+                await listen(address, "x", take, began=nothing, poll=nothing, every_s=PATIENCE_S)
 
 
 async def test_what_is_opened_under_the_number_of_a_lost_socket_stays_watched(

@@ -93,7 +93,7 @@ async def _use(journal: Journal, now: float) -> None:
     await journal.claim(job, lambda _: None)
     await journal.started(job)
     await journal.requeued(job)
-    await journal.standings([key])
+    await journal.records([key])
     await journal.claimed_by_others()
     await journal.backlog()
     await finish(journal, key, now=now, keep=now + OUTPUTS_S)

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 
 from bridge.jobs.presence import (
     GONE_S,
-    LOOK_S,
+    OBSERVE_S,
     VALID_S,
     DeadMember,
     FailureDetector,
@@ -138,7 +138,7 @@ class World:
         elif self.look[1] is None:
             self.look = (self.look[0], MemberState(LIFE, self.row, self.held))
         else:
-            for gone in self.watch.look(self.look[0], 0.0, [self.look[1]]):
+            for gone in self.watch.observe(self.look[0], 0.0, [self.look[1]]):
                 self.gone = gone
             self.look = None
         return True
@@ -202,15 +202,15 @@ def test_nobody_is_deleted_who_counts_itself_as_a_member() -> None:
 def look(
     watch: FailureDetector, at: float, *, present: bool, expires: float = 9.0
 ) -> list[DeadMember]:
-    return watch.look(at, at, [MemberState(LIFE, expires, present)])
+    return watch.observe(at, at, [MemberState(LIFE, expires, present)])
 
 
 def test_who_was_seen_with_its_lock_and_lost_it_is_gone_soon() -> None:
     watch = FailureDetector()
     look(watch, 0.0, present=True)
-    assert look(watch, LOOK_S, present=False) == []
-    assert look(watch, LOOK_S + GONE_S - 0.01, present=False) == []
-    assert look(watch, LOOK_S + GONE_S, present=False) == [DeadMember(LIFE, 9.0)]
+    assert look(watch, OBSERVE_S, present=False) == []
+    assert look(watch, OBSERVE_S + GONE_S - 0.01, present=False) == []
+    assert look(watch, OBSERVE_S + GONE_S, present=False) == [DeadMember(LIFE, 9.0)]
 
 
 def test_who_has_its_lock_again_or_renews_its_lease_is_not_gone() -> None:

@@ -197,7 +197,7 @@ async def test_a_cancel_follows_a_job_that_another_bridge_took_as_soon_as_it_was
             asked.set()
             return "queued"
 
-        journal.released, journal.claim, journal.seize = slowly, lost, ask  # type: ignore[method-assign, assignment]
+        journal.released, journal.claim, journal.claim_to_cancel = slowly, lost, ask  # type: ignore[method-assign, assignment]
         await dispatcher.take("j1", plan=waits_for(Url("http://x/y.png")))
         await writing.wait()
         assert await dispatcher.cancel(Key("alice", "j1")) == "waiting"

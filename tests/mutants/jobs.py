@@ -16,7 +16,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="all-look-at-once",
-        file="bridge/jobs/look_delay.py",
+        file="bridge/jobs/read_delay.py",
         old="SPREAD_S * others * chance",
         new="0.0",
         guarantee="bridges with idle ComfyUIs do not all claim the same job",

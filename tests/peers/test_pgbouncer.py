@@ -32,7 +32,7 @@ async def test_in_session_mode_several_bridges_work_and_notify_each_other(
 
     with pooled(postgresql, address.rpartition("/")[2], "session") as behind:
         a, b = Member(behind, "a"), Member(behind, "b")
-        async with listening(behind, began=unwanted, look=unwanted, every_s=0.05) as heard:
+        async with listening(behind, began=unwanted, poll=unwanted, every_s=0.05) as heard:
             assert "behind a pooler such as PgBouncer" in caplog.text
             for each in (a, b):
                 await each.journal.open()

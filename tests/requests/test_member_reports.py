@@ -82,7 +82,7 @@ class Bridge(Member):
             self.reports.look_for_commands()
             self.reports.look_for_reports()
 
-        await listen(self.address, CHANNEL, received, began=nothing, look=nothing, every_s=60.0)
+        await listen(self.address, CHANNEL, received, began=nothing, poll=nothing, every_s=60.0)
 
     async def ask(self, payload: bytes = b"", verb: str = VERB) -> Answer:
         async with asyncio.timeout(PATIENCE_S):

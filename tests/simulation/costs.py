@@ -129,15 +129,15 @@ async def _reads(server: PostgreSQL, journal: Journal) -> dict[str, float]:
         for number in range(_JOBS)
     ]
 
-    async def standings() -> None:
+    async def records() -> None:
         for _ in range(_READS):
-            await journal.standings(keys[:_AT_ONCE])
+            await journal.records(keys[:_AT_ONCE])
 
     async def one_each() -> None:
         for key in keys:
-            await journal.standings([key])
+            await journal.records([key])
 
-    look_s = await _measured(server, "a job looked at, of many", _READS * _AT_ONCE, standings)
+    look_s = await _measured(server, "a job looked at, of many", _READS * _AT_ONCE, records)
     await _measured(server, "a job looked at alone", len(keys), one_each)
     queued = f"a comparison with {len(keys)} queued"
     row_s = (await _measured(server, queued, _READS, compare) - compare_s) / len(keys)

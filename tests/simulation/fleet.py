@@ -19,8 +19,8 @@ from bridge.jobs.core import Core, JobLimits, Moment, effects, events
 from bridge.jobs.core.pool import Availability
 from bridge.jobs.group import BEATS, COMPARE_S
 from bridge.jobs.job import Envelope, Job
-from bridge.jobs.look_delay import look_delay_s
 from bridge.jobs.queue import Key
+from bridge.jobs.read_delay import read_delay_s
 from bridge.workflows.catalogue import Needs
 from tests.simulation.database import Costs, Database
 
@@ -261,7 +261,7 @@ class Bridge:
     def _look_soon(self) -> None:
         fleet = self.fleet
         since_last_s = fleet.now - self._looked_at
-        fleet.after(look_delay_s(since_last_s, fleet.living - 1, fleet.chance.random()), self._look)
+        fleet.after(read_delay_s(since_last_s, fleet.living - 1, fleet.chance.random()), self._look)
 
     def _look(self) -> None:
         if self.dead:

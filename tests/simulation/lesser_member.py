@@ -69,8 +69,8 @@ def _notices() -> None:
     """Send and receive no notice but those of a new job of the bridge's own clients."""
     notify, noticed = Base._notify_of, Group._noticed
 
-    def send(self: Any, db: Any, key: Key, what: Notice = Notice.LOOK) -> None:
-        if what is Notice.LOOK and not _is_own(key):
+    def send(self: Any, db: Any, key: Key, what: Notice = Notice.CHANGED) -> None:
+        if what is Notice.CHANGED and not _is_own(key):
             notify(self, db, key, what)
 
     def receive(self: Group, what: Notice, key: Key) -> None:

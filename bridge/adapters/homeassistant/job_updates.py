@@ -221,7 +221,7 @@ class GroupJobs:
     async def look(self) -> None:
         """Find jobs that have ended without an update. Raises DatabaseError."""
         jobs = [job_id for state in self._states.values() for job_id in state.jobs]
-        there = await self._journal.standings([Key(CLIENT, job_id) for job_id in jobs])
+        there = await self._journal.records([Key(CLIENT, job_id) for job_id in jobs])
         for record in there:
             if record.ended:
                 await self.ended(record.job.key.job_id)

@@ -31,12 +31,12 @@ async def listen(
     take: Take,
     *,
     began: Callable[[Ask], Awaitable[None]],
-    look: Callable[[Ask], Awaitable[None]],
+    poll: Callable[[Ask], Awaitable[None]],
     every_s: float,
 ) -> NoReturn:
     """Receive notices until cancelled. Raises what `take` raises.
 
-    `began` is called with each session, and `look` every `every_s` seconds while it lasts; neither
+    `began` is called with each session, and `poll` every `every_s` seconds while it lasts; neither
     where a pooler may give each statement another session of the server.
     """
     backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
@@ -62,7 +62,7 @@ async def listen(
                 while True:
                     await session.last(every_s)
                     if not pooled:
-                        await look(session.ask)
+                        await poll(session.ask)
         except psycopg.Error as error:
             log.warning(
                 "cannot listen for notices of %s, trying again: %s",

@@ -35,7 +35,7 @@ ASK_NODES = "nodes"
 class Notice(StrEnum):
     """A notice between bridges about a job."""
 
-    LOOK = "?"
+    CHANGED = "?"
     TAKEN = "-"
     ENDED = "."
 
@@ -74,7 +74,7 @@ class Base:
         """Notify the other bridges of something once this is committed."""
         db.notify(CHANNEL, f"{self._life}:{word}")
 
-    def _notify_of(self, db: Transaction, key: Key, what: Notice = Notice.LOOK) -> None:
+    def _notify_of(self, db: Transaction, key: Key, what: Notice = Notice.CHANGED) -> None:
         """Notify the other bridges of what happened to a job once this is committed."""
         if self._has_peers:
             self._notify(db, f"{what}{key.client}/{key.job_id}")

@@ -116,7 +116,7 @@ class PassedCommands:
 
         await self._database.run(work, _TOUCHED)
 
-    async def look(self, entry: CommandEntry, *, again: bool) -> CommandStatus:
+    async def status(self, entry: CommandEntry, *, again: bool) -> CommandStatus:
         """Return who lives and who has reported; `again` notifies all if one has not."""
 
         def work(db: Transaction) -> CommandStatus:

@@ -440,7 +440,7 @@ CLAIM = """
     UPDATE jobs SET owner = ?
     WHERE client = ? AND job_id = ? AND finished_at IS NULL AND (owner IS NULL OR owner = ?)
     RETURNING attempt, prompt_id, CASE WHEN ? THEN plan END"""
-SEIZE = "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?"
+CLAIM_TO_CANCEL = "UPDATE jobs SET owner = ? WHERE client = ? AND job_id = ?"
 ASK_TO_CANCEL = "UPDATE jobs SET cancelling = 1 WHERE client = ? AND job_id = ?"
 UNOWNED = _sql("""
     SELECT client, job_id FROM jobs
@@ -468,8 +468,8 @@ RENEW_LEASE = _sql("UPDATE members SET expires = [now] + ? WHERE life = ?")
 DELETE_EXPIRED_MEMBERS = _sql("DELETE FROM members WHERE [dead] AND life <> ?")
 # Several sessions of one bridge may hold it: the old one, when a network was cut, ends late.
 HOLD_PRESENCE = _sql("SELECT pg_advisory_lock_shared([presence]) FROM (SELECT ?::text) AS _ (life)")
-# This bridge, and whether it looks at all others, or at the one that has the intake alone.
-LOOK_AT_OTHERS = _sql("""
+# This bridge, and whether it observes all others, or the one that has the intake alone.
+OBSERVE_OTHERS = _sql("""
     SELECT life, expires, NOT pg_try_advisory_xact_lock([presence]) FROM members
     WHERE life <> ? AND (?::bool OR life = (SELECT life FROM intake))""")
 DELETE_DEAD_MEMBER = _sql("""

@@ -132,10 +132,11 @@ class Shared(Base):
             take_plan(rows.decode_plan(plan))
         return True
 
-    async def seize(self, key: Key) -> Job | State | None:
-        """Seize a job to cancel it: it is ours now, or whoever has it is notified to stop it.
+    async def claim_to_cancel(self, key: Key) -> Job | State | None:
+        """Claim a job in order to cancel it; the bridge that has it already is asked to stop it.
 
-        Returns the job in the one case, its state in the other, None if it is not there or ended.
+        Returns the job if it is this bridge's now, its state if another bridge has it, and None if
+        it is unknown or has ended.
         """
         if self._life is None:
             return None
@@ -145,7 +146,7 @@ class Shared(Base):
             if found is None or found.ended:
                 return None
             if found.owner is None:
-                db.execute(queries.SEIZE, (self._life, *key))
+                db.execute(queries.CLAIM_TO_CANCEL, (self._life, *key))
                 self._notify_of(db, key, Notice.TAKEN)
                 return found.job
             db.execute(queries.ASK_TO_CANCEL, key)
@@ -154,8 +155,8 @@ class Shared(Base):
 
         return await self._database.run(work, touched.client(key.client))
 
-    async def standings(self, keys: Sequence[Key]) -> list[Record]:
-        """Return the jobs' standing, of those that are there."""
+    async def records(self, keys: Sequence[Key]) -> list[Record]:
+        """Return the rows of those of these jobs that exist."""
 
         def work(db: Transaction) -> Steps[list[Record]]:
             found = [db.execute(queries.JOB, key) for key in keys]

@@ -83,7 +83,7 @@ def test_a_job_whose_claim_is_answered_once_the_bridge_stops_is_given_back() -> 
 )
 def test_what_other_bridges_do_is_understood(found: dict[str, Any], expected: list[type]) -> None:
     job = Rig().make("j1", state=found.pop("state", "queued"))
-    standing: dict[str, Any] = {
+    record: dict[str, Any] = {
         "owner": None,
         "cancelling": False,
         "ended": False,
@@ -91,4 +91,4 @@ def test_what_other_bridges_do_is_understood(found: dict[str, Any], expected: li
         "has_intake": False,
         "known": False,
     }
-    assert [type(each) for each in events_for(job, **{**standing, **found})] == expected
+    assert [type(each) for each in events_for(job, **{**record, **found})] == expected

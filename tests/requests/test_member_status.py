@@ -35,7 +35,7 @@ class Commands:
     async def pass_on(self, *_: Any) -> CommandEntry:
         return CommandEntry("life.1", self._members)
 
-    async def look(self, _: CommandEntry, *, again: bool) -> CommandStatus:
+    async def status(self, _: CommandEntry, *, again: bool) -> CommandStatus:
         self.looks.append(again)
         reports = list(self._members)[: max(0, len(self.looks) - self._silent)]
         if reports:
@@ -67,5 +67,5 @@ async def test_a_report_notifies_nobody_once_more() -> None:
 async def test_bridges_that_do_not_report_are_notified_once_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(member_reports, "LOOK_S", 0.0)
+    monkeypatch.setattr(member_reports, "OBSERVE_S", 0.0)
     assert await looks(Commands("bcde", silent=2)) == [False, True, True, False, False, False]
