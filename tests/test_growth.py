@@ -177,8 +177,8 @@ def _retained() -> Table:
     nobody: Any = _Nobody()
     table = Retained(Topics(), nobody, lambda: True)
     return Table(
-        lambda n: table.seen(f"comfy2mqtt/workflow/w{n}"),
-        lambda: table.seen("comfy2mqtt/workflow/mine"),
+        lambda n: table.received(f"comfy2mqtt/workflow/w{n}"),
+        lambda: table.received("comfy2mqtt/workflow/mine"),
         lambda: len(table._seen),
         MAX_SEEN,
     )

@@ -169,6 +169,6 @@ class MetricsAdapter:
             raise CannotServeMetrics(f"{where}: {error.strerror}", "metrics_listen") from None
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        await self._scaling.look()
+        await self._scaling.refresh()
         body = generate_latest(self._registry)
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -72,7 +72,7 @@ class Scaling(Collector):
             web.get("/readyz", self._ready),
         ]
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read what `collect` will yield: nothing if another bridge shows it, or nobody knows."""
         self._shown = None
         if self._sources.speaks():

@@ -51,7 +51,7 @@ class Execution:
         self.ended = False
         self._socket_nodes = socket_nodes
         self._preview = preview
-        self._cut = False
+        self._may_have_missed = False
         self._node: str | None = None
         self._steps: dict[str, tuple[float, float]] = {}
         self._outputs: dict[str, Mapping[str, Any]] = {}
@@ -113,9 +113,9 @@ class Execution:
             data=data,
         )
 
-    def cut(self) -> None:
+    def disconnected(self) -> None:
         """Note that frames may have been missed."""
-        self._cut = True
+        self._may_have_missed = True
 
     def settle(self, entry: HistoryEntry) -> None:
         """Take the history entry; what frames said before remains."""
@@ -205,7 +205,7 @@ class Execution:
 
     def _lacks_socket_images(self) -> bool:
         """Return whether a cut took images of SaveImageWebsocket: it has a step for each."""
-        return self._cut and any(
+        return self._may_have_missed and any(
             self._socket_images.get(node, 0) == 0
             or self._socket_images[node] < self._steps.get(node, _NO_STEP)[1]
             for node in self._socket_nodes

@@ -416,7 +416,7 @@ class Instance:
         text = "ComfyUI answers, but the thread that runs prompts has ended"
         self._abandon("worker_dead", text)
         if not self.supervised and self._session is not None:
-            self._session.lose(text, died=True, alone=False)
+            self._session.fail_all(text, died=True, alone=False)
 
     def _abandon(self, failure: StartFailure, text: str) -> None:
         """Handle a ComfyUI that answers no more: its process is ended if it is supervised."""
@@ -451,7 +451,7 @@ class Instance:
         session, self._session = self._session, None
         self._handle(event)
         if session is not None:
-            session.lose(why, died=died)
+            session.fail_all(why, died=died)
 
     def _open_session(self) -> ComfySession:
         if self._session is None:

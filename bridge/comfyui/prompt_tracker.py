@@ -124,7 +124,7 @@ class PromptTracker:
         self._current = None
         for prompt in self._by_id.values():
             prompt.blind = True
-            prompt.execution.cut()
+            prompt.execution.disconnected()
 
     def received(self, frame: frames.Frame, now: float) -> Deliveries:
         """Take a frame, of a prompt of ours or of another client."""
@@ -198,7 +198,7 @@ class PromptTracker:
             prompt.doubtful = False
             return []
         if not execution.ended:
-            execution.cut()
+            execution.disconnected()
         deliveries = _of(prompt, (*execution.enqueue(), *execution.start()))
         execution.settle(entry)
         return deliveries
@@ -230,7 +230,7 @@ class PromptTracker:
         """End a prompt of which all is known: its last events, once."""
         return _of(prompt, prompt.execution.close()) if self.drop(prompt) else []
 
-    def lose(self, reason: str, *, died: bool, alone: bool = True) -> Deliveries:
+    def fail_all(self, reason: str, *, died: bool, alone: bool = True) -> Deliveries:
         """End all: their ComfyUI is gone, by itself if it `died`.
 
         A prompt of which all is known ends as it did; the one that ran gets `died`. `alone`:

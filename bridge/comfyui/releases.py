@@ -54,9 +54,9 @@ def numbers(version: str) -> tuple[int, ...]:
 
 Outcome: TypeAlias = Literal["works", "fails"]
 
-# Once a day, as others look for updates; after a look that failed somewhat sooner.
-LOOK_S = 24 * 3600.0
-LOOK_AGAIN_S = 3600.0
+# Once a day, as others look for updates; after a check that failed somewhat sooner.
+CHECK_S = 24 * 3600.0
+CHECK_AGAIN_S = 3600.0
 
 _CONNECTED = ("ready", "busy", "yielded")
 # A process is there, and may have prompts.
@@ -70,9 +70,9 @@ def newer(installed: str, releases: Sequence[Release]) -> Release | None:
     return releases[-1]
 
 
-def look_after_s(*, failed: bool) -> float:
-    """Return the seconds from one look to the next."""
-    return LOOK_AGAIN_S if failed else LOOK_S
+def check_after_s(*, failed: bool) -> float:
+    """Return the seconds from one check to the next."""
+    return CHECK_AGAIN_S if failed else CHECK_S
 
 
 def is_drained(state: InstanceState) -> bool:

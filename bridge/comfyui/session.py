@@ -183,7 +183,7 @@ class ComfySession:
     async def adopt(self, prompt_id: str) -> AsyncGenerator[Event, None]:
         """Yield the events of a prompt that ComfyUI has already; ends and closes as `execute`."""
         execution = Execution()
-        execution.cut()
+        execution.disconnected()
         followed, queue = self._follow(prompt_id, execution, blind=True)
         try:
             self._tracker.question(followed)
@@ -228,12 +228,12 @@ class ComfySession:
         """Return for how many seconds a prompt has sent nothing; None if it is not followed."""
         return self._tracker.silence(prompt_id, self._clock())
 
-    def lose(self, reason: str, *, died: bool, alone: bool = True) -> None:
+    def fail_all(self, reason: str, *, died: bool, alone: bool = True) -> None:
         """End every prompt: its ComfyUI is gone, by itself if it `died`.
 
         `alone`: no prompts of others are there.
         """
-        self._apply(self._tracker.lose(reason, died=died, alone=alone))
+        self._apply(self._tracker.fail_all(reason, died=died, alone=alone))
 
     async def unused(self) -> None:
         """Wait until no prompt is followed."""

@@ -33,7 +33,7 @@ from bridge.text import clip, without_folders
 log = logging.getLogger(__name__)
 
 # ComfyUI starts first: a look may take its time.
-FIRST_LOOK_S = 10.0
+FIRST_CHECK_S = 10.0
 # Beside the time that a start may take: the end of the process before it.
 _MORE_S = 60.0
 _LONGEST_ERROR = 500
@@ -51,16 +51,16 @@ class Updates:
         used: Version,
         configs: Mapping[Instance, SuperviseConfig],
         *,
-        first_look_s: float = FIRST_LOOK_S,
+        first_check_s: float = FIRST_CHECK_S,
     ) -> None:
         """`used` is the install that all ComfyUIs of `configs` are started from."""
         self._manager = manager
         self._used = used
         self._configs = dict(configs)
-        self._first_look_s = first_look_s
+        self._first_check_s = first_check_s
         self._shown = ComfyUIRelease(installed=used.version)
         self._due = asyncio.Event()
-        # The version that is to be installed; None: it is only looked.
+        # The version that is to be installed; None: only check.
         self._ordered: str | None = None
 
     @property
@@ -73,8 +73,8 @@ class Updates:
         """The names of those ComfyUIs."""
         return [each.name for each in self._configs]
 
-    def look(self) -> None:
-        """Look for newer releases soon."""
+    def check(self) -> None:
+        """Check for newer releases soon."""
         self._due.set()
 
     def install(self, version: str | None) -> None:
@@ -92,19 +92,19 @@ class Updates:
         self._due.set()
 
     async def run(self) -> NoReturn:
-        """Look once a day, and install what is ordered, until cancelled."""
+        """Check once a day, and install what is ordered, until cancelled."""
         self._show()
-        pause_s = self._first_look_s
+        pause_s = self._first_check_s
         while True:
             await wait_set(self._due, pause_s)
             self._due.clear()
-            releases = await self._looked()
-            pause_s = policy.look_after_s(failed=releases is None)
+            releases = await self._checked()
+            pause_s = policy.check_after_s(failed=releases is None)
             version, self._ordered = self._ordered, None
             if releases is not None and version is not None:
                 await self._install(version, releases)
 
-    async def _looked(self) -> list[Release] | None:
+    async def _checked(self) -> list[Release] | None:
         """Show the newest release; None if the repository cannot be asked."""
         try:
             releases = await self._manager.releases()
@@ -138,7 +138,7 @@ class Updates:
             log.info("ComfyUI %s is used now", made.version)
             self._used = made
             self._show(step=UNSET, installed=made.version, error=UNSET)
-            self.look()
+            self.check()
 
     def _release(self, version: str, releases: Sequence[Release]) -> Release:
         release = chosen(releases, version)

@@ -271,10 +271,10 @@ def check_http(url: str, *place: str | int, query: bool = True) -> None:
         raise ConfigError(f"{in_quotes(without_password(url))}: {allowed}", *place)
 
 
-def is_there(look: Callable[[], bool]) -> bool:
-    """Return what a look at the disk finds; nothing is there where looking is impossible."""
+def is_there(exists: Callable[[], bool]) -> bool:
+    """Return what `exists` returns of the disk; False where it raises."""
     try:
-        return look()
+        return exists()
     except (OSError, ValueError):
         return False
 

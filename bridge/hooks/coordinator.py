@@ -122,7 +122,7 @@ class Coordinator:
             name: _Gpu(instances, state.locks.get(name)) for name, instances in gpus.items()
         }
         names = set[str]().union(*gpus.values(), *(each.instances for each in hooks))
-        self.seen = {name: ComfyUIView() for name in sorted(names)}
+        self.views = {name: ComfyUIView() for name in sorted(names)}
         self._free_after_s = free_after_s
         self._held: dict[str, str | None] = {}
 
@@ -158,7 +158,7 @@ class Coordinator:
             if work is not None:
                 made = PrepareHook if work == "prepare" else ReleaseHook
                 actions.append(made(machine.rules.name))
-        for name in self.seen:
+        for name in self.views:
             reason = self.reason(name, now)
             if name not in self._held or self._held[name] != reason:
                 self._held[name] = reason
@@ -178,7 +178,7 @@ class Coordinator:
 
     def _step_gpu(self, name: str, gpu: _Gpu, now: Now) -> Iterator[Action]:
         lock = gpu.lock
-        wanted = any(self.seen[each].wanted for each in gpu.instances)
+        wanted = any(self.views[each].wanted for each in gpu.instances)
         lock.want(wanted=wanted, now=now.journal)
         claim = lock.claim(now.journal)
         if claim is not None and gpu.left is not None and self._is_vacant(gpu):
@@ -206,7 +206,7 @@ class Coordinator:
             machine.running and not machine.rules.instances.isdisjoint(gpu.instances)
             for machine in self.machines.values()
         )
-        return not calls and all(self.seen[each].vacant for each in gpu.instances)
+        return not calls and all(self.views[each].vacant for each in gpu.instances)
 
     def _gpu_of(self, instance: str) -> tuple[str, _Gpu] | None:
         return next(
@@ -222,7 +222,7 @@ class Coordinator:
     def _wants(self, machine: Machine, now: Now) -> bool:
         """True if jobs wait for a ComfyUI of which all else is ready."""
         return any(
-            self.seen[name].wanted and self._is_ours(name, now) and self._is_open(name, machine)
+            self.views[name].wanted and self._is_ours(name, now) and self._is_open(name, machine)
             for name in machine.rules.instances
         )
 

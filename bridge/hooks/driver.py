@@ -170,21 +170,21 @@ class Hooks(Extension):
 
     async def start(self) -> None:
         """Read what an earlier process left; from here on ComfyUIs get jobs only as decided."""
-        if not self._coordinator.seen:
+        if not self._coordinator.views:
             return
         self._saved = await asyncio.to_thread(_read, self._file)
         self._coordinator = self._coordinated(self._saved)
         self._dispatcher.on_wanted = self._wanted
-        for name in self._coordinator.seen:
+        for name in self._coordinator.views:
             self._hold(HoldInstance(name, self._coordinator.reason(name, self._now())))
 
     async def run(self) -> None:
         """Do what is due, until cancelled."""
-        if not self._coordinator.seen:
+        if not self._coordinator.views:
             return
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            for name in self._coordinator.seen:
+            for name in self._coordinator.views:
                 tasks.create_task(self._follow(self._instances[name]))
             while True:
                 self._woken.clear()
@@ -197,7 +197,7 @@ class Hooks(Extension):
 
         Machines are not put to sleep: at the bridge's next start they would have to be woken.
         """
-        if not self._coordinator.seen:
+        if not self._coordinator.views:
             return
         self._stopping = True
         # At one that is not the bridge's, a job may go on: its GPU is not free.
@@ -242,7 +242,7 @@ class Hooks(Extension):
             state = await instance.changed(state)
 
     def _wanted(self, instance: str, wanted: bool) -> None:  # noqa: FBT001 - what it is about
-        self._coordinator.seen[instance].wanted = wanted
+        self._coordinator.views[instance].wanted = wanted
         self._woken.set()
 
     def _is_vacant(self, instance: Instance) -> bool:
@@ -257,8 +257,8 @@ class Hooks(Extension):
     def _step(self) -> None:
         if self._stopping:
             return
-        for name, seen in self._coordinator.seen.items():
-            seen.vacant = self._is_vacant(self._instances[name])
+        for name, view in self._coordinator.views.items():
+            view.vacant = self._is_vacant(self._instances[name])
         for action in self._coordinator.step(self._now()):
             self._carry_out(action)
         self._publish()

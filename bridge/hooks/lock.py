@@ -102,7 +102,7 @@ class Lock:
             self._own_place = None
         elif self._own_place is None:
             self._own_place = self._next_place()
-        self.look(now)
+        self.advance(now)
 
     def vacated(self, now: float) -> None:
         """Hand it over: what the bridge had there has ended, and its memory is free."""
@@ -110,13 +110,13 @@ class Lock:
             self.lease = None
             # Behind those who wait already: it had its turn.
             self._own_place = self._next_place() if self._wanted else None
-            self.look(now)
+            self.advance(now)
 
     def give_up(self, now: float) -> None:
         """Leave it to nobody: the bridge has nothing to do."""
         if self.ours and not self._wanted:
             self.lease = None
-            self.look(now)
+            self.advance(now)
 
     # -- for other programs --
 
@@ -130,7 +130,7 @@ class Lock:
             raise BadRequest(
                 f"{BRIDGE!r} is the bridge itself: choose another holder", field="holder"
             )
-        self.look(now)
+        self.advance(now)
         if self.lease is not None and self.lease.holder == asked.holder:
             until = now + asked.for_s
             self.lease = replace(self.lease, until=until, priority=asked.priority)
@@ -156,12 +156,12 @@ class Lock:
 
     def release(self, holder: str, now: float) -> bool:
         """End a program's lease, or its wait; False if it had neither."""
-        self.look(now)
+        self.advance(now)
         if holder == BRIDGE:
             return False
         if self.lease is not None and self.lease.holder == holder:
             self.lease = None
-            self.look(now)
+            self.advance(now)
             return True
         before = len(self.waiting)
         self.waiting = [each for each in self.waiting if each.holder != holder]
@@ -169,7 +169,7 @@ class Lock:
 
     # -- time --
 
-    def look(self, now: float) -> None:
+    def advance(self, now: float) -> None:
         """End what is over by now, and give the GPU to who is next."""
         self.waiting = [each for each in self.waiting if each.until > now]
         if self.lease is not None and self.lease.until is not None and self.lease.until <= now:
@@ -187,7 +187,7 @@ class Lock:
             self.lease = Lease(first.holder, now, now + first.for_s, first.priority)
 
     def wakes_at(self, now: float) -> float:
-        """Return when `look` is due though nothing changes: infinity if never."""
+        """Return when `advance` is due though nothing changes: infinity if never."""
         times = [each.until for each in self.waiting]
         if self.lease is not None and self.lease.until is not None:
             times.append(self.lease.until)

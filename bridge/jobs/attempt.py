@@ -132,7 +132,7 @@ class Attempt:
         self._silence_s = silence_s
         self._adopt = adopt
         self._began_before = began
-        self._cut: Timeout | None = None  # why it is being stopped
+        self._exceeded: Timeout | None = None  # why it is being stopped
         self._hung = False
         self._stop = asyncio.Event()
         self._sent = False
@@ -259,7 +259,7 @@ class Attempt:
     async def _limit_time(self) -> None:
         """Stop a prompt that takes longer than allowed."""
         text = f"it ran longer than {self._timeout_s:g} s"
-        if not await self._cut_short(Timeout(text, timeout_s=self._timeout_s)):
+        if not await self._end_prompt(Timeout(text, timeout_s=self._timeout_s)):
             raise ComfyUIUnreachable(self._instance.state.last_error or "no answer", sent=True)
 
     async def _limit_silence(self) -> None:
@@ -272,25 +272,25 @@ class Attempt:
             left = self._silence_s - (self._instance.silence(self.prompt_id) or 0.0)
             if left > 0:
                 await asyncio.sleep(left)
-            elif await self._cut_short(Timeout(text, silence_s=self._silence_s)):
+            elif await self._end_prompt(Timeout(text, silence_s=self._silence_s)):
                 return
             else:
                 await asyncio.sleep(self._silence_s)
 
-    async def _cut_short(self, error: Timeout) -> bool:
+    async def _end_prompt(self, error: Timeout) -> bool:
         """End the prompt because of `error`; False if an attached ComfyUI is offline.
 
         A supervised ComfyUI that is stuck is killed, and the prompt is lost with it. Raises Timeout
         for a prompt that does not stop in an attached one.
         """
-        self._cut = error
+        self._exceeded = error
         grace = min(STOP_GRACE_S, self._silence_s)
         end = await self._instance.end(self.prompt_id, within_s=grace)
         self._hung = end == "hung"
         if self._hung and not self._instance.supervised:
             raise error
         if end == "useless":
-            self._cut = None
+            self._exceeded = None
         return end != "useless" or self._instance.supervised
 
     async def _take_events(
@@ -373,10 +373,10 @@ class Attempt:
         match event:
             case events.Failed():
                 return self._failed(event)
-            case events.PromptInterrupted() if self._cut and not self._stop.is_set():
-                return Failure(self._cut)
-            case events.PromptLost() if self._cut and self._hung and not self._stop.is_set():
-                return Failure(self._cut)
+            case events.PromptInterrupted() if self._exceeded and not self._stop.is_set():
+                return Failure(self._exceeded)
+            case events.PromptLost() if self._exceeded and self._hung and not self._stop.is_set():
+                return Failure(self._exceeded)
             case events.PromptInterrupted():
                 return Interruption()
             case events.PromptLost(reason, died):

@@ -42,8 +42,8 @@ from bridge.retry import retry
 
 log = logging.getLogger(__name__)
 
-# A machine that sleeps stops the timers: a deadline is looked at again at least this often.
-_LOOK_AGAIN_S = 10.0
+# A machine that sleeps stops the timers: deadlines are checked at least this often.
+_RECHECK_S = 10.0
 # How often a ComfyUI is asked for its queue before it gets jobs without an answer.
 _QUEUE_READ_ATTEMPTS = 3
 
@@ -95,7 +95,7 @@ class Dispatcher:
         self.on_blocked: Callable[[str, str | None], None] = lambda _name, _why: None
         self._postponed: list[effects.Effect] = []  # until `run`
         self._leaving: dict[Key, asyncio.Future[State | None]] = {}
-        # Set with each event: whoever waits for the jobs to end looks again.
+        # Set with each event: whoever waits for the jobs to end checks again.
         self._handled = asyncio.Event()
         self._scheduling = False
         self._wakes_at = Moment(float("inf"), float("inf"))
@@ -293,7 +293,7 @@ class Dispatcher:
             if delay <= 0:
                 self.handle(events.Tick())
                 continue
-            limit_s = None if delay == float("inf") else min(delay, _LOOK_AGAIN_S)
+            limit_s = None if delay == float("inf") else min(delay, _RECHECK_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(limit_s):
                     await self._wakes_earlier.wait()

@@ -30,8 +30,8 @@ MAX_KNOWN = 10_000
 # To measure a file takes microseconds, unless it was made to take long. Requests that wait for it
 # would hold memory, and delay all later ones. So a client gets `busy` while this many of its files
 # are being measured, and have been for this many seconds.
-MAX_LOOKED_AT = 4
-LOOKED_AT_S = 0.5
+MAX_MEASURED = 4
+MEASURED_S = 0.5
 # How many parts of a file are read here: half a millisecond, and enough for most files. A file
 # with more is measured in a process of its own.
 _FEW_PARTS = 250
@@ -64,21 +64,21 @@ class InputBounds:
         self._transcoder = transcoder
         # Whoever sends files that take long has one processor busy, not all.
         self._turn = asyncio.Semaphore(1)
-        self._looks: dict[str, _Measurements] = {}
+        self._measuring: dict[str, _Measurements] = {}
         self.spend: Callable[[str, float], None] = lambda _client, _seconds: None
         """Takes note of the processor's seconds that a client's files took."""
         self._known: OrderedDict[str, Extent] = OrderedDict()
 
     def check_room(self, client: str) -> None:
         """Raise Busy for a client whose files take long to measure, while some of them wait."""
-        looks = self._looks.get(client)
-        if looks is None or looks.count < MAX_LOOKED_AT:
+        measuring = self._measuring.get(client)
+        if measuring is None or measuring.count < MAX_MEASURED:
             return
-        if self._clock() - looks.since > LOOKED_AT_S:
+        if self._clock() - measuring.since > MEASURED_S:
             raise Busy(
-                f"{looks.count} files of this client are being looked at: ask again",
+                f"{measuring.count} files of this client are being looked at: ask again",
                 retry=True,
-                limit=MAX_LOOKED_AT,
+                limit=MAX_MEASURED,
             )
 
     async def check(
@@ -120,15 +120,15 @@ class InputBounds:
         if data is not None:
             with suppress(TooManyParts):
                 return measure(Reader.of(data, _FEW_PARTS))
-        looks = self._looks.setdefault(client, _Measurements(self._clock()))
-        looks.count += 1
+        measuring = self._measuring.setdefault(client, _Measurements(self._clock()))
+        measuring.count += 1
         try:
             async with self._turn:
                 return await self._measure_long(client, blob, data)
         finally:
-            looks.count -= 1
-            if not looks.count:
-                del self._looks[client]
+            measuring.count -= 1
+            if not measuring.count:
+                del self._measuring[client]
 
     async def _measure_long(
         self, client: str, blob: Blob, data: bytes | memoryview | None

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # A ComfyUI that has just started is asked what it has first: the workflow is not known at once.
 _KNOWN_AFTER_S = 60.0
-_LOOK_AGAIN_S = 0.5
+_RECHECK_S = 0.5
 # How long a warm-up may take, and may be silent, in seconds.
 _TIMEOUT_S = 1800.0
 
@@ -48,14 +48,14 @@ _NEVER = "never"
 class WarmupState(Struct, frozen=True):
     """Decides when a ComfyUI is warmed. `epoch`: the process warmed last; `left`: it yielded.
 
-    Pure: `seen` returns what is known after another state.
+    Pure: `after` returns what is known after another state.
     """
 
     epoch: str | None = _NEVER
     left: bool = False
     now: bool = False
 
-    def seen(self, state: InstanceState) -> WarmupState:
+    def after(self, state: InstanceState) -> WarmupState:
         """Return whether it is to be warmed in this state."""
         left = self.left or state.yielding
         if not state.usable:
@@ -79,7 +79,7 @@ class Warmup:
         """Warm it whenever that is due, until cancelled."""
         due, state = WarmupState(), self._instance.state
         while True:
-            due = due.seen(state)
+            due = due.after(state)
             if due.now:
                 await self._warm()
                 if self._instance.state != state:
@@ -135,7 +135,7 @@ class Warmup:
             else:
                 if late or workflow.runnable is not None:
                     return workflow
-            await asyncio.sleep(_LOOK_AGAIN_S)
+            await asyncio.sleep(_RECHECK_S)
 
     async def _run(self, plan: Plan) -> attempt.Ending:
         prompt_id = str(uuid.uuid4())

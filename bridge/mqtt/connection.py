@@ -366,7 +366,7 @@ class Connection:
         except ValueError as error:
             raise InvalidMessage(f"a topic filter is malformed: {error}") from error
         except TimeoutError as error:
-            link.cut(ConnectionLost(f"no answer to a subscription within {self._timeout_s:g} s"))
+            link.abort(ConnectionLost(f"no answer to a subscription within {self._timeout_s:g} s"))
             raise self._connection_lost() from error
         answers = iter(codes)
         codes = [
@@ -432,7 +432,7 @@ class Connection:
     def abort(self) -> None:
         """Close at once without a DISCONNECT, so that the broker publishes the will."""
         if self._link is not None:
-            self._link.cut(ConnectionLost("it was cut off here"))
+            self._link.abort(ConnectionLost("it was cut off here"))
 
     async def _handshake(self) -> None:
         try:

@@ -241,7 +241,7 @@ class BrokerLink:
             text = (
                 f"the broker answered {len(filters)} subscriptions with {len(codes)} reason codes"
             )
-            self.cut(ConnectionLost(text))
+            self.abort(ConnectionLost(text))
             raise ConnectionLost(text)
         return [code if isinstance(code, int) else code.value for code in codes]
 
@@ -253,13 +253,13 @@ class BrokerLink:
         """Queue a DISCONNECT; `ended` follows when it is out."""
         self._stopping = True
         if with_will and not self._v5:
-            self.cut(None)  # a DISCONNECT of 3.1.1 always withdraws the will
+            self.abort(None)  # a DISCONNECT of 3.1.1 always withdraws the will
             return
         # 0x04 asks the broker to publish the will nevertheless (3.14.2.1).
         reason = ReasonCode(PacketTypes.DISCONNECT, "Disconnect with will message")
         self._client.disconnect(reason if with_will else None)
 
-    def cut(self, error: ConnectionLost | None) -> None:
+    def abort(self, error: ConnectionLost | None) -> None:
         """End the connection at once, without a DISCONNECT."""
         if self._over.is_set():
             return
@@ -315,7 +315,7 @@ class BrokerLink:
         if self._stream.waiting:
             self._flush_soon()  # what a WebSocket answers by itself
         if data == b"":
-            self._lose(_NOT_MQTT)
+            self._closed_by_peer(_NOT_MQTT)
         if not data:
             return
         try:
@@ -324,7 +324,7 @@ class BrokerLink:
                 if self._over.is_set():
                     return
         except Malformed:
-            self._lose(_NOT_MQTT)
+            self._closed_by_peer(_NOT_MQTT)
 
     def _received(self, packet: tuple[Incoming, int] | Puback | bytes) -> None:
         match packet:
@@ -356,7 +356,7 @@ class BrokerLink:
         if not self._stream.pinging:
             self._answered_at = now
         elif now - max(self._answered_at, self.moved_at) >= self._keepalive:
-            self.cut(ConnectionLost("the broker sent nothing"))
+            self.abort(ConnectionLost("the broker sent nothing"))
             return
         if self._accepted:
             self._give(PINGRESP)
@@ -368,14 +368,14 @@ class BrokerLink:
         try:
             step()
         except OSError as error:
-            self._lose(error.strerror or str(error))
+            self._closed_by_peer(error.strerror or str(error))
         except Exception as error:  # noqa: BLE001 - the stream cannot be read on, whatever it was
             _log.exception("closing the connection: a packet cannot be handled")
-            self.cut(ConnectionLost(f"its packets could not be handled: {error!r}"))
+            self.abort(ConnectionLost(f"its packets could not be handled: {error!r}"))
 
-    def _lose(self, reason: str) -> None:
+    def _closed_by_peer(self, reason: str) -> None:
         """End a connection that the other side, or the network, has ended."""
-        self.cut(None if self._stopping else ConnectionLost(reason))
+        self.abort(None if self._stopping else ConnectionLost(reason))
 
     def _forget_socket(self) -> None:
         descriptor = self._stream.fileno()
@@ -415,11 +415,11 @@ class BrokerLink:
         by_broker = flags.is_disconnect_packet_from_server
         if by_broker:
             reason = getattr(properties, "ReasonString", None) or reason_of(reason_code.value)
-            self.cut(ConnectionLost(f"the broker closed it: {reason}", reason_code.value))
+            self.abort(ConnectionLost(f"the broker closed it: {reason}", reason_code.value))
         elif not reason_code.is_failure:
-            self.cut(None)
+            self.abort(None)
         else:
-            self.cut(ConnectionLost(_NOT_MQTT))
+            self.abort(ConnectionLost(_NOT_MQTT))
 
     def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         del client, userdata, sock

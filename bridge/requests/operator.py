@@ -94,8 +94,8 @@ class Updating(Protocol):
         """The ComfyUIs that share the install."""
         ...
 
-    def look(self) -> None:
-        """Look for newer releases soon."""
+    def check(self) -> None:
+        """Check for newer releases soon."""
         ...
 
     def install(self, version: str | None) -> None:
@@ -237,7 +237,7 @@ class Operator:
         if command.install:
             self._updates.install(or_none(command.version))
         else:
-            self._updates.look()
+            self._updates.check()
         return InstancesReport(instances={each.name: comfyui_state(each.state) for each in there})
 
     def _chosen(self, command: Named) -> list[Instance]:

@@ -41,7 +41,7 @@ class GpuWatch:
     async def run(self) -> None:
         """Read every `INTERVAL_S`, and when a ComfyUI has started or ended."""
         while True:
-            await self._look()
+            await self._read()
             waits = [asyncio.ensure_future(self._usable_changed(each)) for each in self._instances]
             try:
                 await asyncio.wait(waits, timeout=INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
@@ -54,18 +54,18 @@ class GpuWatch:
         usable = instance.state.usable
         await instance.until(lambda state: state.usable != usable)
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         here = [each for each in self._instances if is_here(self._configs[each.name])]
         cards = await _cards() if any(each.state.usable for each in here) else []
 
-        async def look(instance: Instance) -> None:
+        async def read(instance: Instance) -> None:
             config = self._configs[instance.name]
             self.figures[instance.name] = await _figures(
                 instance, cards if instance in here else [], visible_to(config, os.environ)
             )
 
         # Side by side: one that does not answer delays no other.
-        await asyncio.gather(*map(look, self._instances))
+        await asyncio.gather(*map(read, self._instances))
 
 
 async def _figures(instance: Instance, cards: Sequence[Card], visible: str | None) -> GpuFigures:

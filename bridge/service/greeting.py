@@ -15,7 +15,7 @@ from bridge.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 0.25
+_POLL_S = 0.25
 # A ComfyUI on a fast machine is ready by then; what is missing later is reported, once.
 _PATIENCE_S = 15.0
 
@@ -46,18 +46,18 @@ class Readiness(Struct, frozen=True):
         )
 
 
-async def greet(look: Callable[[], Readiness], *, patience_s: float = _PATIENCE_S) -> None:
+async def greet(read: Callable[[], Readiness], *, patience_s: float = _PATIENCE_S) -> None:
     """Log a greeting when the bridge is ready; after `patience_s`, what it waits for."""
     began = time.monotonic()
     reported = False
-    readiness = look()
+    readiness = read()
     while not readiness.ready:
         if not reported and time.monotonic() - began >= patience_s:
             reported = True
             for line in obstacles(readiness):
                 log.warning("%s", line)
-        await asyncio.sleep(_LOOK_EVERY_S)
-        readiness = look()
+        await asyncio.sleep(_POLL_S)
+        readiness = read()
     for line in lines(readiness, time.monotonic() - began):
         log.info("%s", line)
 

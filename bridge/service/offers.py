@@ -100,7 +100,7 @@ class OfferExchange:
         return found
 
     def wake(self) -> None:
-        """Look at once: a ComfyUI of ours has other nodes or choices."""
+        """Offer at once: a ComfyUI of ours has other nodes or choices."""
         self._due.set()
 
     def ask(self) -> None:
@@ -118,7 +118,7 @@ class OfferExchange:
     async def open(self) -> None:
         """Read the other offers before any workflow is described. Raises DatabaseError."""
         await self._journal.offers.withdraw(self._member, self._comfyuis)
-        await self._look()
+        await self._read_offers()
 
     async def run(self) -> None:
         """Write our offer and follow the others, until cancelled."""
@@ -133,7 +133,7 @@ class OfferExchange:
                     self._asked = False
                     await self._refresh()
                 await self._offer()
-                await self._look()
+                await self._read_offers()
                 if self._leads() and time.monotonic() >= self._sweep_at:
                     self._sweep_at = time.monotonic() + _SWEEP_S
                     await self._journal.offers.sweep()
@@ -149,7 +149,7 @@ class OfferExchange:
             await self._journal.offers.offer(self._member, name, packed)
             self._offered[name] = report
 
-    async def _look(self) -> None:
+    async def _read_offers(self) -> None:
         digests = await self._journal.offers.digests()
         wanted = {name: digest for name, digest in digests.items() if name not in self._comfyuis}
         if wanted == self._known:
@@ -160,7 +160,7 @@ class OfferExchange:
             if digest not in self._read:
                 packed = await self._journal.offers.get(name, digest)
                 if packed is None:
-                    continue  # it has another one by now: the next look finds it
+                    continue  # it has another one by now: the next read finds it
                 self._read[digest] = await asyncio.to_thread(_unpacked, name, packed)
             found[name] = digest
         reports = {name: self._read[digest] for name, digest in found.items()}

@@ -47,7 +47,7 @@ READY_S = 10.0
 MARGIN_S = 30.0
 # How often it is asked whether a job has ended that somebody waits for: its result comes by itself,
 # unless the broker does not take it.
-LOOK_S = 60.0
+ASK_S = 60.0
 # So many numbers the messages of a job take at most, as a rule; where there are too few jobs among
 # the newest numbers, so many times more are looked at.
 NUMBERS = 8
@@ -97,8 +97,8 @@ class Hub:
             store_id,
             ask=self.ask,
             spawn=self._beside,
-            came=self._follow,
-            tell=partial(self._notify, RESULTS),
+            on_result=self._resolve,
+            on_report=partial(self._notify, RESULTS),
         )
         self._awaited: dict[str, asyncio.Future[Result]] = {}
         self._listeners: dict[str, list[Callable[..., object]]] = {}
@@ -283,7 +283,7 @@ class Hub:
         Raises RefusedError for one that is gone, HomeAssistantError for what cannot be read.
         """
         awaited = self._awaited.setdefault(job_id, self._hass.loop.create_future())
-        while not (await asyncio.wait((awaited,), timeout=LOOK_S))[0]:
+        while not (await asyncio.wait((awaited,), timeout=ASK_S))[0]:
             try:
                 found = await self.result_of(job_id)
             except RefusedError as error:
@@ -385,7 +385,7 @@ class Hub:
             self._results.take(result)
 
     @callback
-    def _follow(self, result: Result) -> None:
+    def _resolve(self, result: Result) -> None:
         """Hand a result to whoever waits for it."""
         awaited = self._awaited.get(result.job_id)
         if awaited is not None and not awaited.done():
@@ -437,7 +437,7 @@ class Hub:
         if info is not None:
             self.info = info
             self._requests.limits = info.limits
-            self._see_whether_ready()
+            self._check_ready()
             self._notify(AVAILABILITY)
 
     @callback
@@ -459,7 +459,7 @@ class Hub:
                 "the bridge %s is %s", self.topics.base, "online" if is_online else "offline"
             )
         self.is_online = is_online
-        self._see_whether_ready()
+        self._check_ready()
         self._interrupted()
 
     @callback
@@ -474,7 +474,7 @@ class Hub:
             self._results.catch_up_later()
 
     @callback
-    def _see_whether_ready(self) -> None:
+    def _check_ready(self) -> None:
         if self.is_online and self.info is not None:
             self._ready.set()
 

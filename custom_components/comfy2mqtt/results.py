@@ -42,13 +42,13 @@ class Results:
         *,
         ask: Ask,
         spawn: Callable[[Coroutine[Any, Any, None]], None],
-        came: Callable[[Result], None],
-        tell: Callable[[Result, bool], None],
+        on_result: Callable[[Result], None],
+        on_report: Callable[[Result, bool], None],
     ) -> None:
         """`ask` sends a request, and `spawn` has something done beside.
 
-        `came` is called for each result, however often it comes; `tell` once, with whether the
-        result is history.
+        `on_result` is called with each result, however often it comes; `on_report` once, with
+        whether the result is history.
         """
         self.pictures: dict[str, Picture] = {}
         # What was missed could not be listed when it was last tried.
@@ -56,8 +56,8 @@ class Results:
         self._topics = topics
         self._ask = ask
         self._spawn = spawn
-        self._came = came
-        self._tell = tell
+        self._on_result = on_result
+        self._on_report = on_report
         # Results, and whether each is history, until automations can listen.
         self._unreported: list[tuple[Result, bool]] | None = []
         # Those that came under a number that was acknowledged, until it is known why.
@@ -109,13 +109,13 @@ class Results:
 
     def _kept(self) -> dict[str, Any]:
         # Those that were not reported yet have to be new after the next start.
-        untold = {each.job_id for each, is_history in self._unreported or () if not is_history}
+        new = {each.job_id for each, is_history in self._unreported or () if not is_history}
         return KeptResults(
             base=self._topics.base,
             client=self._topics.client,
             after=self._ledger.after,
             last=self._ledger.last,
-            taken={job_id: n for job_id, n in self._ledger.taken.items() if job_id not in untold},
+            taken={job_id: n for job_id, n in self._ledger.taken.items() if job_id not in new},
             pictures=self.pictures,
         ).written()
 
@@ -124,11 +124,11 @@ class Results:
     @callback
     def take(self, result: Result) -> None:
         """Take a result that was published."""
-        self._came(result)
+        self._on_result(result)
         if result.n <= self._ledger.after:
             # It comes a second time, or came late, or the bridge has a new journal: that is found
             # out first.
-            self._came_late(result)
+            self._hold_late(result)
             self.catch_up_later()
             return
         self._ended(result, result.n)
@@ -140,13 +140,13 @@ class Results:
 
         So it is not acknowledged until they are listed.
         """
-        self._came(result)
+        self._on_result(result)
         if result.n <= self._ledger.after:
-            self._came_late(result)
+            self._hold_late(result)
         self.catch_up_later()
 
     @callback
-    def _came_late(self, result: Result) -> None:
+    def _hold_late(self, result: Result) -> None:
         self._late.append(result)
         # While nothing can be listed the oldest one is reported without knowing why it came.
         if len(self._late) > REMEMBERED:
@@ -176,7 +176,7 @@ class Results:
             self._unreported.append((result, is_history))
 
     def _report(self, result: Result, *, is_history: bool) -> None:
-        self._tell(result, is_history)
+        self._on_report(result, is_history)
         # It is listed after the next start if the bridge does not take its acknowledgement.
         self._save_later()
 
@@ -287,7 +287,7 @@ class Results:
                     LOGGER.warning("job %s: %s", job.get("job_id"), error)
                     continue
                 found = True
-                self._came(listed.result)
+                self._on_result(listed.result)
                 is_history = self._is_new or listed.is_acked
                 self._ended(listed.result, listed.n, is_history=is_history)
         return found

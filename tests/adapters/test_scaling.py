@@ -58,7 +58,7 @@ async def test_the_figures_of_a_group_are_shown_by_one_bridge() -> None:
 
     async def shown(*, speaks: bool) -> list[str]:
         scaling = Scaling(ScalingSources(read, lambda: speaks, lambda: None))
-        await scaling.look()
+        await scaling.refresh()
         return [metric.name for metric in scaling.collect()]
 
     assert "comfy2mqtt_backlog_jobs" in await shown(speaks=True)

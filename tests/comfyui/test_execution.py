@@ -187,7 +187,7 @@ def test_the_end_that_the_frames_reported_stands() -> None:
 def test_a_cut_among_images_sent_over_the_socket_loses_the_prompt() -> None:
     execution = Execution(socket_nodes=frozenset({"3"}))
     fed(execution, START, frames.StepProgress(0, 2, "p", "3"), PREVIEW)
-    execution.cut()
+    execution.disconnected()
     execution.settle(remembered({}))
     assert [type(event) for event in execution.close()] == [events.PromptLost]
 
@@ -195,14 +195,14 @@ def test_a_cut_among_images_sent_over_the_socket_loses_the_prompt() -> None:
 def test_a_cut_after_the_last_image_sent_over_the_socket_loses_nothing() -> None:
     execution = Execution(socket_nodes=frozenset({"3"}))
     fed(execution, START, frames.StepProgress(0, 2, "p", "3"), PREVIEW, PREVIEW)
-    execution.cut()
+    execution.disconnected()
     execution.settle(remembered({}))
     assert list(execution.close()) == [events.Succeeded({})]
 
 
 def test_adopted_images_sent_over_the_socket_are_lost() -> None:
     execution = Execution()
-    execution.cut()
+    execution.disconnected()
     execution.settle(remembered({}))
     assert [type(event) for event in execution.close()] == [events.PromptLost]
 
@@ -236,7 +236,7 @@ def test_whatever_is_reported_there_is_one_end_and_no_output_twice(
     execution = Execution(socket_nodes=frozenset({"3"}), preview=True)
     told = fed(execution, *before)
     if cut:
-        execution.cut()
+        execution.disconnected()
     told += fed(execution, *after)
     assert not ends(told)
     execution.settle(remembered({"9": listed(2)}))

@@ -294,7 +294,7 @@ def test_an_output_of_a_prompt_that_was_dropped_is_nobodys(tracker: PromptTracke
 def test_a_lost_comfyui_ends_all_but_what_is_known(tracker: PromptTracker) -> None:
     done, running = follow(tracker, "done"), follow(tracker, "running")
     feed(tracker, frames.ExecutionSuccess("done"))
-    happened = tracker.lose("it was killed", died=True)
+    happened = tracker.fail_all("it was killed", died=True)
     assert of(done, happened) == [events.Succeeded({})]
     assert of(running, happened) == [events.PromptLost("it was killed", died=True)]
     assert len(tracker) == 0
@@ -304,7 +304,7 @@ def test_a_process_that_died_names_the_prompt_that_it_ran(tracker: PromptTracker
     done, first, second = (follow(tracker, name) for name in ("done", "first", "second"))
     feed(tracker, frames.ExecutionSuccess("done"))
     feed(tracker, frames.Executing(node=None, prompt_id="done"))
-    happened = tracker.lose("it crashed", died=True)
+    happened = tracker.fail_all("it crashed", died=True)
     # No event says that either has begun: it died while it ran the first.
     assert of(first, happened) == [events.PromptLost("it crashed", died=True)]
     assert of(second, happened) == [events.PromptLost("it crashed", died=False)]
@@ -314,7 +314,7 @@ def test_a_process_that_died_names_the_prompt_that_it_ran(tracker: PromptTracker
 def test_the_one_that_had_begun_is_named_before_an_earlier_one(tracker: PromptTracker) -> None:
     first, second = follow(tracker, "first"), follow(tracker, "second")
     feed(tracker, frames.ExecutionStart("second"))
-    happened = tracker.lose("it crashed", died=True)
+    happened = tracker.fail_all("it crashed", died=True)
     assert of(first, happened) == [events.PromptLost("it crashed", died=False)]
     assert of(second, happened) == [events.PromptLost("it crashed", died=True)]
 
@@ -323,5 +323,5 @@ def test_where_others_have_prompts_only_one_that_had_begun_is_named(
     tracker: PromptTracker,
 ) -> None:
     waits = follow(tracker, "waits")
-    happened = tracker.lose("its worker ended", died=True, alone=False)
+    happened = tracker.fail_all("its worker ended", died=True, alone=False)
     assert of(waits, happened) == [events.PromptLost("its worker ended", died=False)]

@@ -34,8 +34,8 @@ def test_what_is_offered_is_newer(
 
 
 def test_it_is_looked_once_a_day_and_sooner_after_a_failure() -> None:
-    assert policy.look_after_s(failed=False) == 24 * 3600
-    assert policy.look_after_s(failed=True) < 24 * 3600
+    assert policy.check_after_s(failed=False) == 24 * 3600
+    assert policy.check_after_s(failed=True) < 24 * 3600
 
 
 @pytest.mark.parametrize(

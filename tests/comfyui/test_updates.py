@@ -103,7 +103,7 @@ async def stand(world: World, tmp_path: Path) -> AsyncIterator[Stand]:
         Path(used.path), Path(used.python), custom_nodes=(), stop_grace_s=1, crash_pause_s=3600
     )
     instance = Instance("main", config, folder=tmp_path / "data")
-    updates = Updates(installing, used, {instance: config}, first_look_s=0)
+    updates = Updates(installing, used, {instance: config}, first_check_s=0)
     tasks = [asyncio.create_task(each.run()) for each in (instance, updates)]
     try:
         yield Stand(updates, instance, repository, root)
@@ -121,7 +121,7 @@ async def test_a_newer_release_is_found_and_then_used(stand: Stand) -> None:
         stand.updates.install(None)
 
     stand.repository.release("v0.10.0", main("0.10.0"))
-    stand.updates.look()
+    stand.updates.check()
     assert (await stand.shown(latest="0.10.0")).installed == "0.9.0"
     assert stand.instance.state.version == "0.9.0"
     stand.updates.install(None)
@@ -140,7 +140,7 @@ async def test_a_newer_release_is_found_and_then_used(stand: Stand) -> None:
 
 async def test_what_was_agreed_to_is_installed_though_there_is_a_newer_one(stand: Stand) -> None:
     stand.repository.release("v0.10.0", main("0.10.0"))
-    stand.updates.look()
+    stand.updates.check()
     await stand.shown(latest="0.10.0")
     stand.repository.release("v0.11.0", main("0.11.0"))
     stand.updates.install(None)
@@ -195,7 +195,7 @@ async def test_a_release_that_does_not_start_leaves_the_one_before(
     assert await stand.running() == "0.9.0"
     assert stand.on_disk == "0.9.0"
     # The next look clears what is past, and it may be tried again.
-    stand.updates.look()
+    stand.updates.check()
     await stand.shown(error=UNSET, latest="0.10.0")
 
 
@@ -206,7 +206,7 @@ async def test_without_the_repository_it_says_so_and_goes_on(stand: Stand) -> No
     found = await stand.shown(error=wanted)
     assert found.latest == "0.9.0"
     stand.repository.folder.rename(stand.repository.folder.with_name("gone"))
-    stand.updates.look()
+    stand.updates.check()
     async with asyncio.timeout(PATIENCE_S):
         await stand.instance.until(
             lambda state: (

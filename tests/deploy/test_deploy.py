@@ -85,7 +85,7 @@ async def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
         return Backlog(1, [])
 
     scaling = Scaling(ScalingSources(backlog, speaks=lambda: True, missing=lambda: None))
-    await scaling.look()
+    await scaling.refresh()
     for family in scaling.collect():
         there.add(family.name)
         labels = labels.union(*(sample.labels for sample in family.samples))

@@ -47,7 +47,7 @@ class Rig(Coordinator):
     def go(self, *wanted: str, after: float = 0.0, vacant: bool | None = None) -> list[Action]:
         """Return what is to be done, once these ComfyUIs alone have jobs."""
         self.clock += after
-        for name, seen in self.seen.items():
+        for name, seen in self.views.items():
             seen.wanted = name in wanted
             if vacant is not None:
                 seen.vacant = vacant

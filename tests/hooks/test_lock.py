@@ -29,7 +29,7 @@ class Rig(Lock):
 
     def later(self, seconds: float) -> None:
         self.now += seconds
-        self.look(self.now)
+        self.advance(self.now)
 
     def holder(self) -> str | None:
         return None if self.lease is None else self.lease.holder
@@ -205,7 +205,7 @@ def test_after_a_restart_others_have_what_they_had_and_the_bridge_has_nothing() 
     lock.ask("games", priority=1, for_s=600.0)
     kept = msgspec.json.decode(msgspec.json.encode(lock.kept()), type=SavedLock)
     again = Rig(kept)
-    again.look(again.now)
+    again.advance(again.now)
     assert again.holder() == "games"  # it waited for the bridge alone
     kept = again.kept()
     again = Rig(kept)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bridge.contract.errors import Busy, InvalidInput
-from bridge.jobs.input_bounds import LOOKED_AT_S, MAX_LOOKED_AT, InputBounds
+from bridge.jobs.input_bounds import MAX_MEASURED, MEASURED_S, InputBounds
 from bridge.jobs.job import Blob
 from bridge.jobs.journal import Journal
 from bridge.media.extents import Extent, MediaLimits
@@ -43,11 +43,11 @@ async def test_a_client_whose_files_take_long_is_to_ask_again_and_no_other(tmp_p
     )
     looks = [
         asyncio.create_task(bounds.check("mallory", "i", "image", blob(number), None))
-        for number in range(MAX_LOOKED_AT)
+        for number in range(MAX_MEASURED)
     ]
     await asyncio.sleep(0)
     bounds.check_room("mallory")  # many at once are no fault
-    now = LOOKED_AT_S + 0.1
+    now = MEASURED_S + 0.1
     try:
         with pytest.raises(Busy) as refused:
             bounds.check_room("mallory")
@@ -57,7 +57,7 @@ async def test_a_client_whose_files_take_long_is_to_ask_again_and_no_other(tmp_p
         files.go.set()
     await asyncio.gather(*looks)
     bounds.check_room("mallory")
-    assert bounds._looks == {}
+    assert bounds._measuring == {}
 
 
 GIF = b"GIF89a" + bytes((8, 0, 8, 0, 0, 0, 0)) + b"\x21\xf9"
@@ -106,7 +106,7 @@ async def test_a_file_of_many_parts_is_looked_at_in_another_process(
     await looked_at(bounds, PARTS, here=here)
     assert elsewhere.measured == [PARTS]
     assert spent == [0.25]
-    assert bounds._looks == {}
+    assert bounds._measuring == {}
 
 
 async def test_a_file_of_few_parts_needs_no_other_process(tmp_path: Path) -> None:

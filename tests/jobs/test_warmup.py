@@ -16,7 +16,7 @@ def due(*states: InstanceState) -> list[bool]:
     """Return whether it is to be warmed in each of these states, one after the other."""
     known, found = WarmupState(), []
     for each in states:
-        known = known.seen(each)
+        known = known.after(each)
         found.append(known.now)
     return found
 

@@ -187,7 +187,7 @@ FLOODS: tuple[Mutant, ...] = (
     Mutant(
         name="files-that-take-long-pile-up",
         file="bridge/jobs/input_bounds.py",
-        old="        if self._clock() - looks.since > LOOKED_AT_S:\n",
+        old="        if self._clock() - measuring.since > MEASURED_S:\n",
         new="        if False:\n",
         guarantee="a client whose files take long to look at does not hold memory and others",
         tests=("tests/jobs/test_input_bounds.py",),

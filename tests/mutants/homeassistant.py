@@ -142,8 +142,8 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="home-assistant-forgets-while-it-catches-up",
         file=f"{_PROTOCOL}/ledger.py",
-        old="if self._settled and not self._came:",
-        new="if not self._came:",
+        old="if self._settled and not self._received:",
+        new="if not self._received:",
         guarantee="of very many results that were missed none is a second event",
         tests=_LEDGER,
     ),

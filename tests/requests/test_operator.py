@@ -43,7 +43,7 @@ class Releases:
         self.instances = instances
         self.ordered: list[str | None] = []
 
-    def look(self) -> None:
+    def check(self) -> None:
         self.ordered.append("look")
 
     def install(self, version: str | None) -> None:

@@ -77,5 +77,5 @@ async def test_a_comfyui_that_does_not_run_is_unknown(tmp_path: Path) -> None:
     instance = Instance("far", config, folder=tmp_path)
     watch = GpuWatch([instance], {"far": config})
     assert watch.figures["far"].source == "unknown"
-    await watch._look()
+    await watch._read()
     assert watch.figures["far"].source == "unknown"

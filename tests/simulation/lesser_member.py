@@ -126,7 +126,7 @@ class _Both:
 
 def _states() -> None:
     """Read no ComfyUI states of other bridges."""
-    Retained.seen = lambda *_: None  # type: ignore[method-assign]
+    Retained.received = lambda *_: None  # type: ignore[method-assign]
 
 
 def _jobs() -> None:

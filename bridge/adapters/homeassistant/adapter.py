@@ -62,7 +62,7 @@ _BORN = b"online"
 # How many pictures it makes, each with its own seed.
 SURPRISES = 4
 # In a group: how often unfinished jobs are looked up, in seconds, as updates may be lost.
-_LOOK_S = 10.0
+_FIND_ENDED_S = 10.0
 # An image for a dashboard; Home Assistant's own broker takes 2 MB at a time.
 _MAX_IMAGE_BYTES = 1024 * 1024
 
@@ -136,7 +136,7 @@ class HomeAssistant(Extension):
         """Publish images and answer births, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             if not self._alone:
-                tasks.create_task(self._look_at_jobs())
+                tasks.create_task(self._find_ended_jobs())
             while True:
                 tasks.create_task(_guarded(await self._work.get()))
 
@@ -218,7 +218,7 @@ class HomeAssistant(Extension):
             self._later(self._answer_birth)
         elif matches(self._tree.discovered, incoming.topic):
             if incoming.retain and incoming.payload:
-                self._retained.seen(incoming.topic, incoming.payload)
+                self._retained.announcement_received(incoming.topic, incoming.payload)
         elif (of_comfyui := self._topics.public_of(incoming.topic)) is not None:
             self._note_released(*of_comfyui, incoming.payload)
         elif not self._alone and (of := self._tree.parse_job(incoming.topic)) is not None:
@@ -246,12 +246,12 @@ class HomeAssistant(Extension):
         for job_id in perhaps_ended:
             self._later(partial(self._group_jobs.ended, job_id))
 
-    async def _look_at_jobs(self) -> None:
-        """See now and then whether jobs have ended without an update."""
+    async def _find_ended_jobs(self) -> None:
+        """Find jobs that have ended without an update, now and then."""
         while True:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_FIND_ENDED_S)
             if self._leads():
-                await _guarded(self._group_jobs.look)
+                await _guarded(self._group_jobs.find_ended)
 
     # As a listener of jobs; of several bridges' jobs see `job_updates`.
 

@@ -218,7 +218,7 @@ class GroupJobs:
             each.key.job_id for each in orphans if each.key.client == CLIENT and not each.of_set
         ]
 
-    async def look(self) -> None:
+    async def find_ended(self) -> None:
         """Find jobs that have ended without an update. Raises DatabaseError."""
         jobs = [job_id for state in self._states.values() for job_id in state.jobs]
         there = await self._journal.records([Key(CLIENT, job_id) for job_id in jobs])

@@ -58,7 +58,7 @@ class RetainedMessages:
             self._publish(topic, None)
             self._clear_device(encode(before))
 
-    def seen(self, topic: str, payload: bytes) -> None:
+    def announcement_received(self, topic: str, payload: bytes) -> None:
         """Take a retained announcement: workflows and inputs of ours in it may be gone."""
         known = discovery.announced(payload)
         if known is None or not known.is_of(self._topics):

@@ -35,7 +35,7 @@ class LastValues:
         self._last: OrderedDict[str, _Value] = OrderedDict()
         self._bytes = 0
         # Of those topics alone that a job waits for.
-        self._came: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
+        self._arrivals: WeakValueDictionary[str, asyncio.Event] = WeakValueDictionary()
 
     def put(self, topic: str, payload: bytes, *, stored: bool) -> None:
         """Keep a message. `stored`: the broker had it from before we subscribed."""
@@ -45,7 +45,7 @@ class LastValues:
         while self._bytes > MAX_BYTES and len(self._last) > 1:
             oldest, value = self._last.popitem(last=False)
             self._bytes -= _cost(oldest, value.payload)
-        event = self._came.pop(topic, None)
+        event = self._arrivals.pop(topic, None)
         if event is not None:
             event.set()
 
@@ -60,7 +60,7 @@ class LastValues:
                 async with asyncio.timeout(wanted.wait_s):
                     # One that the broker had stored may come first: nobody knows its age.
                     while found is None:
-                        await self._came.setdefault(wanted.topic, asyncio.Event()).wait()
+                        await self._arrivals.setdefault(wanted.topic, asyncio.Event()).wait()
                         found = self._young(wanted)
         if found is None:
             last = self._last.get(wanted.topic)

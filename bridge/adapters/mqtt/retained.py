@@ -203,7 +203,7 @@ class Retained:
         """Note that the connection for requests is lost; the broker publishes the last will."""
         self._online = False
 
-    def seen(self, topic: str, payload: bytes = b"") -> None:
+    def received(self, topic: str, payload: bytes = b"") -> None:
         """Clear what the broker retains on one of our topics, unless it is in the set.
 
         In a cluster it may be of another bridge, one that is not even known yet.

@@ -75,7 +75,7 @@ class SizeProbe(Extension):
         self._receives_own = True
         # The largest message that was under way when a connection ended.
         self._cut = 0
-        self._came: set[int] = set()
+        self._arrived_sizes: set[int] = set()
         self._ended = asyncio.Event()
         self._arrived = asyncio.Event()
 
@@ -89,7 +89,7 @@ class SizeProbe(Extension):
     ) -> None:
         """Note a message that returned."""
         if incoming.topic == self._message:
-            self._came.add(len(incoming.payload))
+            self._arrived_sizes.add(len(incoming.payload))
             self._arrived.set()
         elif incoming.topic == self._end:
             self._ended.set()
@@ -147,7 +147,7 @@ class SizeProbe(Extension):
 
         Raises ConnectionLost.
         """
-        self._came.clear()
+        self._arrived_sizes.clear()
         self._ended.clear()
         self._arrived.clear()
         # The end at QoS 1: it fails at once if the connection ends.
@@ -164,7 +164,7 @@ class SizeProbe(Extension):
         except (PublishRefused, TimeoutError):
             return None
         await wait_set(self._arrived, _LATE_S)
-        return size in self._came
+        return size in self._arrived_sizes
 
     def _note_cut(self, size: int, *, announced: bool) -> None:
         """Learn from a connection that ended during a message; a single end may be chance."""

@@ -367,7 +367,7 @@ class Subscriber:
         inputs = self._settings.input_topics
         match kind_of_other(self._topics, incoming, inputs, clustered=clustered):
             case "leftover":
-                self._retained.seen(incoming.topic, incoming.payload)
+                self._retained.received(incoming.topic, incoming.payload)
             case "input":
                 self._last_values.put(incoming.topic, incoming.payload, stored=incoming.retain)
 

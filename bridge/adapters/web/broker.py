@@ -110,7 +110,7 @@ class Broker:
             except MqttError as error:
                 log.warning("%s", error)
             finally:
-                self._lose()
+                self._disconnected()
             if loop.time() - since > _GOOD_CONNECTION_S:
                 backoff.reset()
             await asyncio.sleep(backoff.next())
@@ -150,7 +150,7 @@ class Broker:
             async for message in connection.messages:
                 self._take(message)
 
-    def _lose(self) -> None:
+    def _disconnected(self) -> None:
         if self._connection is None:
             return
         self._connection = None
@@ -341,7 +341,7 @@ class Broker:
                 return
 
     def _on_sent(self, correlation: bytes, sent: asyncio.Future[PubAck]) -> None:
-        """Answer what the broker refused; `_lose` does that for a lost connection."""
+        """Answer what the broker refused; `_disconnected` does that for a lost connection."""
         error = None if sent.cancelled() else sent.exception()
         if isinstance(error, PublishRefused):
             log.error("%s", error)
@@ -367,7 +367,7 @@ class Broker:
         public = self._topics.public_of(message.topic)
         if public is not None:
             if message.retain and public[1] is not None:
-                self._descriptions.came()
+                self._descriptions.received()
             self._hub.on_public(*public, message.payload)
             return
         display = self._topics.display_of(message.topic)

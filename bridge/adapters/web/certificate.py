@@ -12,7 +12,7 @@ class Certificate:
     def __init__(self, certificate: Path, key: Path | None = None) -> None:
         """`key` is the key's file, None: it is in that of the certificate. Raises OSError."""
         self._files = (certificate, certificate if key is None else key)
-        self._marks = self._look()
+        self._marks = self._read_marks()
         self._newest = self.context = self._load()
         """For the server, which keeps it: handshakes get the newest certificate."""
         self.context.sni_callback = self._use_newest
@@ -23,7 +23,7 @@ class Certificate:
         Raises OSError, also for a certificate and a key that do not belong together, as while they
         are replaced: the former certificate stays.
         """
-        marks = self._look()
+        marks = self._read_marks()
         if marks == self._marks:
             return False
         self._newest = self._load()
@@ -38,6 +38,6 @@ class Certificate:
         context.load_cert_chain(*self._files)
         return context
 
-    def _look(self) -> list[tuple[int, int, int]]:
+    def _read_marks(self) -> list[tuple[int, int, int]]:
         found = [path.stat() for path in self._files]
         return [(each.st_ino, each.st_mtime_ns, each.st_size) for each in found]

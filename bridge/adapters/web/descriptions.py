@@ -52,7 +52,7 @@ class MissingDescriptions:
             self._task.cancel()
             self._task = None
 
-    def came(self) -> None:
+    def received(self) -> None:
         """Note that the broker sends what it retains."""
         self._missing = False
 

@@ -76,7 +76,7 @@ class Keyring:
     def refresh(self) -> bool:
         """Read the file again if it has changed; True if it had. Raises KeyringError."""
         with self._reading:
-            mark = self._look()
+            mark = self._read_mark()
             if mark == self._mark:
                 return False
             self._keys = {key.id: key for key in self._read()} if mark is not None else {}
@@ -133,7 +133,7 @@ class Keyring:
         except OSError as error:
             raise KeyringError(f"{self._path}: {error.strerror}") from None
 
-    def _look(self) -> _Mark | None:
+    def _read_mark(self) -> _Mark | None:
         try:
             found = self._path.stat()
         except FileNotFoundError:

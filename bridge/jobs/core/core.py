@@ -57,7 +57,7 @@ class Core:
         """Handle an event; returns its effects, in the order in which to execute them.
 
         An event about a job that is not here, or that comes too late for it, changes nothing.
-        Look at `must_schedule` afterwards.
+        Read `must_schedule` afterwards.
 
         A defect of ours fails the job that the event is about; effects decided before it stay.
         """
@@ -128,7 +128,7 @@ class Core:
 
     def _paused(self, event: events.Paused) -> None:
         self.book.paused = event.paused
-        self._look_again()
+        self._reconsider()
 
     def _stops(self, _event: events.Draining) -> None:
         self.book.stopping = self._life.must_schedule = True
@@ -142,7 +142,7 @@ class Core:
         before, member.availability = member.availability, availability
         if not (before.usable and availability.usable):
             # Also at the start, and if it is offline for another reason than before.
-            self._life.look_at_reasons()
+            self._life.compare_reasons_soon()
         if availability.usable and not before.usable:
             self._life.effects += self._life.adoption.usable(member)
         self._life.must_schedule = True
@@ -156,7 +156,7 @@ class Core:
         self._life.must_schedule = True
 
     def _others_changed(self, _event: events.OthersChanged) -> None:
-        self._look_again()
+        self._reconsider()
 
     def _models_loaded(self, event: events.ModelsLoaded) -> None:
         self.book.pool[event.instance].loaded(event.needs)
@@ -166,15 +166,15 @@ class Core:
         self._life.gated = member.gated = True
         if member.held != event.reason:
             member.held = event.reason
-            self._life.look_at_reasons()
+            self._life.compare_reasons_soon()
         self._life.must_schedule = True
 
     # -- the jobs to start next --
 
-    def _look_again(self) -> None:
-        """Look at the queue, and soon at why its jobs wait."""
+    def _reconsider(self) -> None:
+        """Schedule again, and compare soon why jobs wait with what their clients know."""
         self._life.must_schedule = True
-        self._life.look_at_reasons()
+        self._life.compare_reasons_soon()
 
     def _schedule(self, _event: events.Schedule) -> None:
         """Start the next jobs at each ComfyUI that has room, one after the other in turn."""
@@ -231,6 +231,6 @@ class Core:
         for member in self.book.pool:
             if member.rests_until <= now:
                 member.rests_until = NEVER
-                self._look_again()
+                self._reconsider()
         for job in self._life.reasons.changed(now):
             self._life.do(effects.Announce(job.key, self.book.status(job)))

@@ -100,7 +100,7 @@ class JobLifecycle:
             events.Requeued: ({Phase.REQUEUING}, self._requeued),
             events.Finished: ({Phase.FINISHING}, self._finished),
             events.WriteFailed: ({Phase.ACTIVE, Phase.FINISHING}, self._unwritten),
-            events.OutputsStored: (active, self._kept),
+            events.OutputsStored: (active, self._outputs_stored),
             events.Vanished: (every, self._vanished),
             events.Defect: (every, self._defect),
             events.TakenElsewhere: (unclaimed, self._known_elsewhere),
@@ -111,9 +111,9 @@ class JobLifecycle:
         """Decide that something is to be done."""
         self.effects.append(effect)
 
-    def look_at_reasons(self) -> None:
+    def compare_reasons_soon(self) -> None:
         """Compare soon why jobs wait with what their clients know."""
-        self.reasons.look_soon(self.now.steady)
+        self.reasons.compare_soon(self.now.steady)
 
     # -- into the book, into the queue, and out --
 
@@ -154,7 +154,7 @@ class JobLifecycle:
         self._free_place(entry)
         was_stuck = self._book.stuck
         self._book.remove(entry)
-        self._look_if_changed(was_stuck=was_stuck)
+        self._reconsider_if_changed(was_stuck=was_stuck)
         self.reasons.forget(job.key)
         if job.replace is not None:
             self._latest_wins.forget(job, job.replace)
@@ -343,7 +343,7 @@ class JobLifecycle:
         if follows.no_room:
             entry.no_room += 1
             member.rest(self.now.steady)
-            self.look_at_reasons()
+            self.compare_reasons_soon()
         self.counters.retried += follows.retried
         entry.withdrawn = entry.withdrawn or follows.withdrawn
         self._requeue(entry, follows)
@@ -414,18 +414,18 @@ class JobLifecycle:
     def _unwritten(self, entry: Entry, _event: events.WriteFailed) -> None:
         was_stuck = self._book.stuck
         self._book.unwritten.add(entry.job.key)
-        self._look_if_changed(was_stuck=was_stuck)
+        self._reconsider_if_changed(was_stuck=was_stuck)
 
-    def _kept(self, entry: Entry, _event: events.OutputsStored) -> None:
+    def _outputs_stored(self, entry: Entry, _event: events.OutputsStored) -> None:
         was_stuck = self._book.stuck
         self._book.unwritten.discard(entry.job.key)
-        self._look_if_changed(was_stuck=was_stuck)
+        self._reconsider_if_changed(was_stuck=was_stuck)
 
-    def _look_if_changed(self, *, was_stuck: bool) -> None:
-        """Look at the queue and at the reasons again if outcomes can be stored, or not any more."""
+    def _reconsider_if_changed(self, *, was_stuck: bool) -> None:
+        """Schedule again, and compare the reasons, if outcomes can be stored, or not any more."""
         if was_stuck != self._book.stuck:
             self.must_schedule = True
-            self.look_at_reasons()
+            self.compare_reasons_soon()
 
     def _defect(self, entry: Entry, event: events.Defect) -> None:
         self.give_up(entry, event.error)

@@ -21,7 +21,7 @@ AT_ONCE = 100
 
 
 class Reasons:
-    """Published reasons, and the time of the next look, in seconds by the steady clock."""
+    """Published reasons, and when they are compared next, in seconds by the steady clock."""
 
     def __init__(self, book: Book, *, alone: bool) -> None:
         """`alone`: no other bridge has ComfyUIs that jobs may wait for."""
@@ -30,7 +30,7 @@ class Reasons:
         self._published: dict[Key, str] = {}
         self.due = NEVER
 
-    def look_soon(self, now: float) -> None:
+    def compare_soon(self, now: float) -> None:
         """Compare once what happens now has settled."""
         if self.due == NEVER:
             self.due = now + SETTLES_S
@@ -40,7 +40,7 @@ class Reasons:
         status = self._book.status(job, n)
         if status.reason is not UNSET:
             self._published[job.key] = status.reason
-            self.look_soon(now)
+            self.compare_soon(now)
         return status
 
     def forget(self, key: Key) -> None:

@@ -33,7 +33,7 @@ class Ledger:
         self.after = after
         self.last = last
         self._taken = dict(taken or {})
-        self._came: dict[int, str] = {}
+        self._received: dict[int, str] = {}
         # Numbers that count for their own job alone.
         self._single: set[int] = set()
         self._settled = False
@@ -68,7 +68,7 @@ class Ledger:
         # What comes again is remembered for longer.
         self._taken[job_id] = before if own is None else own
         if n > self.after:
-            self._came[n] = job_id
+            self._received[n] = job_id
             if own not in (None, n):
                 self._single.add(n)
         # A bridge forgets ids in time, and a person may give one again.
@@ -81,18 +81,18 @@ class Ledger:
         left is in the next list, so that list by list the last one is acknowledged at least.
         Nothing is to be acknowledged between an interruption and the next list.
         """
-        return sorted({*self._single, max(self._came)}) if self._came else []
+        return sorted({*self._single, max(self._received)}) if self._received else []
 
     def acknowledged(self, up_to: int) -> None:
         """Note that the bridge has an acknowledgement up to a number."""
         if up_to > self.after:
-            self.after, self.last = up_to, self._came.get(up_to)
-        self._came = {n: job_id for n, job_id in self._came.items() if n > self.after}
+            self.after, self.last = up_to, self._received.get(up_to)
+        self._received = {n: job_id for n, job_id in self._received.items() if n > self.after}
         self._single.discard(up_to)
         self._forget_old()
 
     def _forget_old(self) -> None:
         # What the broker did not take comes again, in the list that follows its acknowledgement.
-        if self._settled and not self._came:
+        if self._settled and not self._received:
             for job_id in [*self._taken][:-REMEMBERED]:
                 del self._taken[job_id]

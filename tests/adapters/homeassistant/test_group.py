@@ -180,7 +180,7 @@ async def test_an_end_without_an_update_is_found(
     await leader.receive(broker)
     assert shown(broker, "queue") == b"2"
     await finished(journal)
-    await leader.made._group_jobs.look()
+    await leader.made._group_jobs.find_ended()
     assert done(broker) == ["j1"]
     assert (shown(broker, "state"), shown(broker, "queue")) == (b"queued", b"1")
     assert len(leader.made._group_jobs._updates) == 1  # of what is gone nothing is kept

@@ -109,15 +109,15 @@ def test_what_an_earlier_run_left_is_cleared_and_what_is_ours_is_not() -> None:
     made, publisher = retained()
     made.workflow(definition("a"))
     publisher.calls.clear()
-    made.seen(f"{BASE}/workflow/a")
-    made.seen(f"{BASE}/workflow/old")
+    made.received(f"{BASE}/workflow/a")
+    made.received(f"{BASE}/workflow/old")
     assert publisher.calls == [("workflow/old", None)]
 
 
 def test_in_a_cluster_a_leftover_is_cleared_once_no_bridge_was_known_for_it_long_enough() -> None:
     made, publisher = retained(leads=True)
-    made.seen(f"{BASE}/bridge/comfyui/two-main")
-    made.seen(f"{BASE}/bridge/comfyui/gone-main")
+    made.received(f"{BASE}/bridge/comfyui/two-main")
+    made.received(f"{BASE}/bridge/comfyui/gone-main")
     assert publisher.calls == []
     assert made.is_published_elsewhere("two-main")
     for _ in range(2):
@@ -158,9 +158,9 @@ def test_the_health_of_all_is_the_leaders_and_each_bridge_has_its_own() -> None:
     ]
     made.set_members(["two", "three"])
     for name, succeeded in (("one", 1), ("two", 2), ("nobody", 4)):
-        made.seen(f"{BASE}/bridge/health/{name}", encode(health(succeeded)))
+        made.received(f"{BASE}/bridge/health/{name}", encode(health(succeeded)))
     for nonsense in (b"nonsense", b"\xff", b'{"x": ' + b"[" * 5000):
-        made.seen(f"{BASE}/bridge/health/three", nonsense)
+        made.received(f"{BASE}/bridge/health/three", nonsense)
     assert made.healths() == [health(2)]
     made.set_members(["three"])
     assert made.healths() == []
@@ -169,23 +169,23 @@ def test_the_health_of_all_is_the_leaders_and_each_bridge_has_its_own() -> None:
 def test_a_bridge_alone_has_one_health_and_clears_what_a_group_left() -> None:
     made, publisher = retained()
     made.health(health(1), health(1))
-    made.seen(f"{BASE}/bridge/health/two", encode(health(2)))
+    made.received(f"{BASE}/bridge/health/two", encode(health(2)))
     assert publisher.calls == [("bridge/health", health(1)), ("bridge/health/two", None)]
 
 
 def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
     made, _ = retained(leads=True)
     for name, word in (("b-x", "busy"), ("b-y", "ready"), ("c-x", "ready"), ("d-x", "stopped")):
-        made.seen(f"{BASE}/bridge/comfyui/{name}", encode(state(word)))
+        made.received(f"{BASE}/bridge/comfyui/{name}", encode(state(word)))
     for number, nonsense in enumerate((b"nonsense", b"\xff", b'{"x": ' + b"[" * 5000)):
-        made.seen(f"{BASE}/bridge/comfyui/b-z{number}", nonsense)
+        made.received(f"{BASE}/bridge/comfyui/b-z{number}", nonsense)
     made.set_members(["b", "d"])
     assert set(made.elsewhere()) == {"b-x", "b-y", "d-x"}
     assert made.places() == (2, 1)
-    made.seen(f"{BASE}/bridge/comfyui/b-y", encode(state("busy")))
+    made.received(f"{BASE}/bridge/comfyui/b-y", encode(state("busy")))
     assert made.places() == (2, 2)
     yielding = replace(state("busy"), yielding=True)
-    made.seen(f"{BASE}/bridge/comfyui/b-y", encode(yielding))
+    made.received(f"{BASE}/bridge/comfyui/b-y", encode(yielding))
     assert made.places() == (1, 1)
     made.set_members(["d"])
     assert made.places() == (0, 0)
@@ -213,7 +213,7 @@ def test_a_comfyui_that_is_given_no_jobs_says_so_and_is_no_place_for_others() ->
         state("busy"),  # a place as before
         replace(state("busy"), held="belongs to a bridge that stops"),
     ):
-        made.seen(topic, encode(each))
+        made.received(topic, encode(each))
     assert changes == [(0, 0), (1, 0), (0, 0)]
     made.set_members([])
     assert len(changes) == 4
@@ -223,7 +223,7 @@ def test_a_bridge_whose_name_begins_with_anothers_is_gone_without_that_one() -> 
     made, publisher = retained(leads=True)
     made.set_members(["studio", "studio-2"])
     for name in ("studio-main", "studio-2-main"):
-        made.seen(f"{BASE}/bridge/comfyui/{name}", encode(state()))
+        made.received(f"{BASE}/bridge/comfyui/{name}", encode(state()))
     assert made.places() == (2, 0)
     for _ in range(3):
         made.set_members(["studio"])

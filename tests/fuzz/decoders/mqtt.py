@@ -126,7 +126,7 @@ async def _answered(first_byte: int, body: bytes) -> None:
         if subscribing is not None and not subscribing.done():
             subscribing.cancel()
             await asyncio.wait((subscribing,))
-        link.cut(None)
+        link.abort(None)
         theirs.close()
         ours.close()
     assert len(ended) == 1

@@ -261,7 +261,7 @@ async def test_an_action_gets_the_result_that_the_broker_did_not_take(
     loaded: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.01)
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.ASK_S", 0.01)
     events = async_capture_events(home, EVENT)
     bridge.ends = False
     # It may not be answered every time.
@@ -283,7 +283,7 @@ async def test_a_result_that_was_asked_for_acknowledges_none_that_is_on_its_way(
     loaded: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.01)
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.ASK_S", 0.01)
     events = async_capture_events(home, EVENT)
     bridge.ends = False
     waits, job_id = await submitted(home, bridge, loaded)
@@ -301,7 +301,7 @@ async def test_an_action_ends_whose_job_the_bridge_does_not_know_any_more(
     loaded: MockConfigEntry,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.01)
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.ASK_S", 0.01)
     bridge.ends = False
     with pytest.raises(RefusedError, match="no job"):
         await loaded.runtime_data.run("demo", {})

@@ -110,7 +110,7 @@ async def test_an_action_ends_whose_job_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch,
     wrong: dict[str, Any],
 ) -> None:
-    monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.01)
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.ASK_S", 0.01)
     bridge.ends = False
     bridge.status = wrong
     with pytest.raises(HomeAssistantError) as raised:

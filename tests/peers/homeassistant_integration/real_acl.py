@@ -101,7 +101,7 @@ async def test_what_the_broker_does_not_take_has_its_event_after_the_next_start(
 async def test_an_action_gets_the_result_that_the_broker_does_not_take(
     house: HomeAssistant, entry: ConfigEntry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("custom_components.comfy2mqtt.hub.LOOK_S", 0.5)
+    monkeypatch.setattr("custom_components.comfy2mqtt.hub.ASK_S", 0.5)
     hub: Any = entry.runtime_data
     monkeypatch.setattr(hub, "new_job", lambda: AWAITED)
     events = async_capture_events(house, EVENT)
