@@ -144,7 +144,7 @@ class InMemorySets:
         jobs = {}
         for index in range(total):
             inputs: dict[str, object] = {}
-            for axis, at in zip(axes, expansion.place(index, [*map(len, axes)]), strict=True):
+            for axis, at in zip(axes, expansion.coordinates(index, [*map(len, axes)]), strict=True):
                 inputs |= axis[at]
             jobs[expansion.job_id(str(submit.set_id), index)] = inputs
         return jobs

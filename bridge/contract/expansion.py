@@ -141,8 +141,8 @@ def _outputs(axis: Axis, totals: Mapping[str, int]) -> list[Any]:
     ]
 
 
-def place(index: int, sizes: list[int]) -> list[int]:
-    """Return the place on each axis of a job, by its index in the set."""
+def coordinates(index: int, sizes: list[int]) -> list[int]:
+    """Return a job's index on each axis, by its index in the set."""
     found = []
     for size in reversed(sizes):
         index, at = divmod(index, size)

@@ -44,20 +44,20 @@ class Estimates:
         """Return the seconds that a run takes; None for a workflow that has not run yet."""
         return self._run_s.get(workflow)
 
-    def until_end(self, workflow: str, position: int, active: int, places: int) -> float | None:
+    def until_end(self, workflow: str, position: int, active: int, instances: int) -> float | None:
         """Seconds until a job that waits has ended, with `position` jobs before it in the queue.
 
-        `places` is how many ComfyUIs work, `active` how many jobs are at them: one at each runs,
+        `instances` is how many ComfyUIs work, `active` how many jobs are at them: one at each runs,
         and counts as half done.
         """
         own = self._run_s.get(workflow)
-        if own is None or not places:
+        if own is None or not instances:
             return None
         total = sum(self._queued.values())
         known = sum(count * self._run_s.get(each, own) for each, count in self._queued.items())
         average = known / total if total else own
-        before = position + active - 0.5 * min(active, places)
-        return own + before * average / places
+        before = position + active - 0.5 * min(active, instances)
+        return own + before * average / instances
 
     def left_of(self, workflow: str, percent: float, elapsed: float) -> float | None:
         """Return the seconds left of a run, `elapsed` seconds after its start; None if unknown."""

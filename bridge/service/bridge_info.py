@@ -193,7 +193,7 @@ class BridgeInfoPublisher:
             for each in self._instances
         }
         return HealthReport(
-            healthy=self._retained.places()[0] > 0
+            healthy=self._retained.capacity_elsewhere()[0] > 0
             or any(instance.state.usable for instance in self._instances),
             version=__version__,
             paused=health.paused,

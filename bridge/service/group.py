@@ -70,7 +70,7 @@ class GroupParts:
         )
         self.group.on_asked = self.offers.asked
         dispatcher.book.leads = self.speaks_for_all
-        dispatcher.book.elsewhere = retained.places
+        dispatcher.book.capacity_elsewhere = retained.capacity_elsewhere
         dispatcher.book.capable_elsewhere = self.offers.capable
         retained.on_others_changed = lambda: dispatcher.handle(events.OthersChanged())
 

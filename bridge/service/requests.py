@@ -77,7 +77,7 @@ class RequestParts:
             publisher=publisher,
             transcoder=media.transcoder,
             trial=size_probe,
-            places=OutputRoutes(
+            routes=OutputRoutes(
                 deliver=sinks.deliveries.deliver,
                 show=media.displays.show,
                 link=media.links.set_output,

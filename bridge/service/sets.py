@@ -58,7 +58,7 @@ def set_parts(
     publisher: Publisher,
     transcoder: Transcoder,
     trial: SizeTrial,
-    places: OutputRoutes,
+    routes: OutputRoutes,
     spend: Callable[[str, float], None],
     ours: Callable[[], bool],
 ) -> SetParts:
@@ -79,7 +79,7 @@ def set_parts(
             publisher,
             keep_outputs_s=config.keep_outputs_s,
             scratch=config.folder / "collecting",
-            places=places,
+            routes=routes,
             trial=trial,
         ),
         ours=ours,

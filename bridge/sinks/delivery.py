@@ -79,7 +79,7 @@ class Deliveries:
         self._max_topic = max_topic
         self._writer = FolderWriter()
         # Held by those of a client that wait or are at work.
-        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._under_way: Counter[str] = Counter()
 
     def under_way(self, client: str) -> int:
@@ -94,10 +94,10 @@ class Deliveries:
         client = job.key.client
         self._under_way[client] += 1
         try:
-            places = self._places.setdefault(client, asyncio.Semaphore(AT_ONCE))
+            slots = self._slots.setdefault(client, asyncio.Semaphore(AT_ONCE))
             async with asyncio.TaskGroup() as tasks:
                 going = [
-                    tasks.create_task(self._one(job, sink, target, info, places))
+                    tasks.create_task(self._one(job, sink, target, info, slots))
                     for sink in job.envelope.put
                     for target in [targets.read(sink.url)]
                     for info in targets.chosen(target, sink.output, outputs)
@@ -123,7 +123,7 @@ class Deliveries:
         sink: OutputSink,
         target: Target,
         info: OutputInfo,
-        places: asyncio.Semaphore,
+        slots: asyncio.Semaphore,
     ) -> Delivered:
         values = targets.facts(
             info,
@@ -137,7 +137,7 @@ class Deliveries:
         shown = targets.shown(where)
         with logs.about(job.key.client, job.key.job_id):
             try:
-                async with places, asyncio.timeout(schedule.longest(info.size, self._within_s)):
+                async with slots, asyncio.timeout(schedule.longest(info.size, self._within_s)):
                     await self._tried(work, shown)
             except BridgeError as error:
                 log.warning("cannot deliver output %d: %s", info.index, error.message)

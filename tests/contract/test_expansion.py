@@ -92,7 +92,7 @@ def test_a_grid_of_more_jobs_than_can_be_written_is_refused_as_any_that_is_too_l
 
 
 def test_the_last_axis_varies_fastest() -> None:
-    places = [expansion.place(index, [2, 3]) for index in range(6)]
+    places = [expansion.coordinates(index, [2, 3]) for index in range(6)]
     assert places == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]]
 
 
@@ -101,7 +101,7 @@ def test_every_combination_is_one_place(sizes: list[int]) -> None:
     total = 1
     for size in sizes:
         total *= size
-    places = [tuple(expansion.place(index, sizes)) for index in range(total)]
+    places = [tuple(expansion.coordinates(index, sizes)) for index in range(total)]
     assert len(set(places)) == total
     assert all(at < size for place in places for at, size in zip(place, sizes, strict=True))
 

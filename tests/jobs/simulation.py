@@ -313,7 +313,7 @@ class Bridge(Attempting, Publishing):
             assert (key in queued) == (entry.phase is Phase.QUEUED)
             assert (entry.instance is not None) == (key in self.core.book.active)
             assert entry.phase is not Phase.ACTIVE or key in self.attempts
-            if entry.holds_place:
+            if entry.holds_slot:
                 held[entry.instance or ""] += 1
         for member in self.core.book.pool:
             assert member._jobs == held[member.name] <= JOBS_AT_COMFYUI

@@ -177,7 +177,7 @@ async def test_jobs_wait_while_outputs_cannot_be_kept_for_their_sinks(tmp_path: 
             await dispatcher.take(f"j{number}", envelope=PUT)
         async with asyncio.timeout(PATIENCE_S):
             while dispatcher.book.held is None or any(  # noqa: ASYNC110 - nothing reports it
-                each.holds_place for each in dispatcher.book.entries.values()
+                each.holds_slot for each in dispatcher.book.entries.values()
             ):
                 await asyncio.sleep(0.01)
         assert dispatcher.book.queued > 0

@@ -205,7 +205,7 @@ async def test_jobs_wait_while_the_outcomes_of_others_cannot_be_written(tmp_path
             await dispatcher.take(job_id)
         async with asyncio.timeout(PATIENCE_S):
             while dispatcher.book.held is None or any(  # noqa: ASYNC110 - nothing reports it
-                each.holds_place for each in dispatcher.book.entries.values()
+                each.holds_slot for each in dispatcher.book.entries.values()
             ):
                 await asyncio.sleep(0.01)
         # At most those that were at the ComfyUI when the third could not be written.

@@ -57,8 +57,8 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="only-own-comfyuis-in-estimates",
         file="bridge/jobs/core/book.py",
-        old="places=ours + places",
-        new="places=ours",
+        old="instances=ours + others",
+        new="instances=ours",
         guarantee="an estimate counts the ComfyUIs of all bridges of a group",
         tests=("tests/simulation/test_fleet.py",),
     ),

@@ -80,8 +80,8 @@ SINKS: tuple[Mutant, ...] = (
     Mutant(
         name="sinks-not-shared",
         file="bridge/sinks/delivery.py",
-        old="places = self._places.setdefault(client, asyncio.Semaphore(AT_ONCE))",
-        new='places = self._places.setdefault("", asyncio.Semaphore(AT_ONCE))',
+        old="slots = self._slots.setdefault(client, asyncio.Semaphore(AT_ONCE))",
+        new='slots = self._slots.setdefault("", asyncio.Semaphore(AT_ONCE))',
         guarantee="a client's server that hangs blocks no other client's deliveries",
         tests=("tests/sinks/test_delivery.py",),
     ),

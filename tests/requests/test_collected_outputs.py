@@ -52,7 +52,7 @@ async def test_what_was_collected_is_delivered_before_the_result(tmp_path: Path)
             publish=_nowhere,
             within_s=PATIENCE_S,
         )
-        stand.collector.places = OutputRoutes(deliver=deliveries.deliver)
+        stand.collector.routes = OutputRoutes(deliver=deliveries.deliver)
         put = [
             {"url": receiver.url("/dav/?key=secret")},
             {"url": receiver.url("/{job_id}"), "output": 0},  # of each job
@@ -78,7 +78,7 @@ async def test_a_set_that_is_cancelled_while_it_delivers_ends_at_once(stand: Sta
         began.set()
         await asyncio.Event().wait()
 
-    stand.collector.places = OutputRoutes(deliver=never)
+    stand.collector.routes = OutputRoutes(deliver=never)
     await ending(stand, put=[OutputSink("folder:photos")])
     await began.wait()
     await stand.data("cancel", set_id="s1")
@@ -108,7 +108,7 @@ async def test_a_display_shows_the_sheet_at_last(stand: Stand) -> None:
         assert hashlib.sha256(outputs[0].data).hexdigest() == outputs[0].info.sha256
         return Shown(display=display)
 
-    stand.collector.places = OutputRoutes(show=show)
+    stand.collector.routes = OutputRoutes(show=show)
     await ending(stand, show="hall")
     assert (await result(stand)).shown == Shown(display="hall")
     assert seen == [("s1", "hall", ["sheet"])]
@@ -116,7 +116,7 @@ async def test_a_display_shows_the_sheet_at_last(stand: Stand) -> None:
 
 async def test_what_was_collected_has_a_link_for_as_long_as_it_is_kept(stand: Stand) -> None:
     key = bytes(links.KEY_BYTES)
-    stand.collector.places = OutputRoutes(
+    stand.collector.routes = OutputRoutes(
         link=Links(PublicUrls("https://x.example", key), None).set_output
     )
     found = await run(stand, [image("red")], repeat=1, collect=["zip"], keep_s=1000)

@@ -129,7 +129,7 @@ class Bridge:
         self.core = Core(
             dict.fromkeys(names, True), lambda _, needs: needs in capable, LIMITS, alone=False
         )
-        self.core.book.elsewhere = self._elsewhere
+        self.core.book.capacity_elsewhere = self._elsewhere
         for kind in fleet.kinds if fleet.knows_runs else ():
             self.core.book.estimates.learn({kind.name: kind.run_s})
         self.changed: set[Key] = set()

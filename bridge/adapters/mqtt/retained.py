@@ -114,7 +114,7 @@ class Retained:
         self.on_others_changed: Callable[[], None] = lambda: None
         # What follows from the two, until they change.
         self._alive: dict[str, ComfyUIState] | None = None
-        self._places: tuple[int, int] | None = None
+        self._capacity: tuple[int, int] | None = None
 
     def info(self, info: BridgeInfo) -> None:
         """Describe the bridge."""
@@ -232,7 +232,7 @@ class Retained:
                 state = _state(payload)
                 before = self._elsewhere.get(name)
                 self._elsewhere[name] = state
-                self._alive = self._places = None
+                self._alive = self._capacity = None
                 if state.takes_jobs != (before is not None and before.takes_jobs):
                     self.on_others_changed()
 
@@ -247,12 +247,12 @@ class Retained:
         """Return the health of the other bridges that live, as they published it last."""
         return list(self._healths.values())
 
-    def places(self) -> tuple[int, int]:
+    def capacity_elsewhere(self) -> tuple[int, int]:
         """Return how many ComfyUIs of other bridges take jobs, and how many of them run one."""
-        if self._places is None:
+        if self._capacity is None:
             states = [each.state for each in self.elsewhere().values() if each.takes_jobs]
-            self._places = len(states), states.count("busy")
-        return self._places
+            self._capacity = len(states), states.count("busy")
+        return self._capacity
 
     def set_members(self, others: Iterable[str]) -> None:
         """Note which other bridges there are, at each heartbeat; clear what gone ones published."""
@@ -260,7 +260,7 @@ class Retained:
         leads, led = self._leads(), self._led
         self._led = leads
         self._others.set(others)
-        self._alive = self._places = None
+        self._alive = self._capacity = None
         self._healths = {name: self._healths[name] for name in others if name in self._healths}
         if set(others) != set(before) or leads != led:
             self.on_others_changed()

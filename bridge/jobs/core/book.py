@@ -55,7 +55,7 @@ class Book:
         # Of several bridges: whether this one tells clients why their jobs wait.
         self.leads: Callable[[], bool] = lambda: True
         # ... how many ComfyUIs of the others take jobs, and how many of them run one.
-        self.elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
+        self.capacity_elsewhere: Callable[[], tuple[int, int]] = lambda: (0, 0)
         # ... and which of them have what is needed, with their states; None of one that is gone.
         self.capable_elsewhere: Callable[[Needs], Mapping[str, ComfyUIState | None]] = lambda _: {}
 
@@ -181,7 +181,7 @@ class Book:
     @property
     def held(self) -> str | None:
         """The reason for which no job starts, at whichever bridge; None if there is none."""
-        goes_on_elsewhere = not self.paused and self.elsewhere()[0] > 0
+        goes_on_elsewhere = not self.paused and self.capacity_elsewhere()[0] > 0
         return None if goes_on_elsewhere else self.held_here
 
     def why_blocked(self, member: Member) -> str | None:
@@ -204,10 +204,10 @@ class Book:
         """Return the seconds until a job would end that is accepted now at `position`."""
         if self.held is not None:
             return None
-        places, busy = self.elsewhere()
+        others, busy = self.capacity_elsewhere()
         ours = 0 if self.stuck else self.pool.usable
         return self.estimates.until_end(
-            workflow, position, active=self.running + busy, places=ours + places
+            workflow, position, active=self.running + busy, instances=ours + others
         )
 
     def status(self, job: Job, n: int = 0) -> JobStatus:

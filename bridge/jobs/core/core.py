@@ -199,13 +199,13 @@ class Core:
     def _give_jobs(self) -> None:
         if not self.book.queued:
             return
-        places, busy = self.book.elsewhere()
+        others, busy = self.book.capacity_elsewhere()
         given = True
         while given and self.book.queued:
             given = False
             for member in self.book.pool:
                 if member.has_room:
-                    given = self._give(member, places - busy) or given
+                    given = self._give(member, others - busy) or given
 
     def _give(self, member: Member, idle_elsewhere: int) -> bool:
         key: Key | None = None

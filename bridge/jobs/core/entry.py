@@ -62,7 +62,7 @@ class Entry(Struct):
     job: Job
     phase: Phase
     instance: str | None = None
-    holds_place: bool = False
+    holds_slot: bool = False
     adopt: bool = False
     pinned: str | None = None
     stop: StopReason | None = None

@@ -151,7 +151,7 @@ class JobLifecycle:
 
     def _leave(self, entry: Entry, outcome: State | None) -> None:
         job = entry.job
-        self._free_place(entry)
+        self._free_slot(entry)
         was_stuck = self._book.stuck
         self._book.remove(entry)
         self._reconsider_if_changed(was_stuck=was_stuck)
@@ -246,7 +246,7 @@ class JobLifecycle:
 
     def _claimed(self, entry: Entry) -> None:
         if entry.withdrawn is not None:
-            self._free_place(entry)
+            self._free_slot(entry)
             self._finish(entry, entry.withdrawn.transition, entry.withdrawn.error)
         else:
             self._start(entry)
@@ -257,7 +257,7 @@ class JobLifecycle:
         """Assign a job that was taken out of the queue to a ComfyUI."""
         self._book.estimates.left(entry.job.workflow)
         entry.instance = member.name
-        entry.holds_place = True
+        entry.holds_slot = True
         member.enter()
         self._book.active[entry.job.key] = entry
         self._claim(entry)
@@ -266,7 +266,7 @@ class JobLifecycle:
         job = entry.job
         member = self._book.pool[entry.instance or ""]
         if job.state == "queued" and job.attempt >= self._limits.max_attempts:
-            self._free_place(entry)
+            self._free_slot(entry)
             lost = Lost("each bridge that ran it died", attempts=job.attempt)
             self._finish(entry, Transition.FAIL, lost)
             return
@@ -294,14 +294,14 @@ class JobLifecycle:
         entry.job.attempt += 1
         entry.job.instance = entry.instance
 
-    def _free_place(self, entry: Entry) -> None:
-        if entry.holds_place:
-            entry.holds_place = False
+    def _free_slot(self, entry: Entry) -> None:
+        if entry.holds_slot:
+            entry.holds_slot = False
             self._book.pool[entry.instance or ""].leave(self.now.steady)
             self.must_schedule = True
 
     def _left_comfyui(self, entry: Entry, _event: events.LeftComfyUI) -> None:
-        self._free_place(entry)
+        self._free_slot(entry)
 
     def send_back(self, entry: Entry, why: str) -> None:
         """Stop the attempt at a job, to return it to the queue; one that is being stopped stays so.
@@ -323,7 +323,7 @@ class JobLifecycle:
 
     def _succeeded(self, entry: Entry, event: events.AttemptSucceeded) -> None:
         self._book.pool[entry.instance or ""].succeeded()
-        self._free_place(entry)
+        self._free_slot(entry)
         run_s = event.run_s
         expect_s = None if run_s is None else self._book.estimates.ran(entry.job.workflow, run_s)
         self._finish(entry, Transition.SUCCEED, expect_s=expect_s, run_s=run_s)
@@ -332,7 +332,7 @@ class JobLifecycle:
         member = self._book.pool[entry.instance or ""]
         if not isinstance(event, events.AttemptStopped) and event.counts:
             member.died()
-        self._free_place(entry)
+        self._free_slot(entry)
         follows = after_attempt(
             entry, event, max_attempts=self._limits.max_attempts, ahead=self.now.ahead
         )
@@ -439,5 +439,5 @@ class JobLifecycle:
         if entry.phase is Phase.RESOLVING:
             self.do(effects.StopResolving(entry.job.key))
         self._book.dequeue(entry)
-        self._free_place(entry)
+        self._free_slot(entry)
         self._finish(entry, Transition.FAIL, error)

@@ -128,7 +128,7 @@ class SetCollector:
         *,
         keep_outputs_s: float,
         scratch: Path,
-        places: OutputRoutes | None = None,
+        routes: OutputRoutes | None = None,
         trial: SizeTrial | None = None,
     ) -> None:
         """`scratch` is a folder of this collector's own, for one zip at a time.
@@ -141,7 +141,7 @@ class SetCollector:
         self._listener = listener
         self._keep_outputs_s = keep_outputs_s
         self._scratch = scratch
-        self.places = places or OutputRoutes()
+        self.routes = routes or OutputRoutes()
         self._trial = trial
         self._turn = asyncio.Lock()
 
@@ -176,21 +176,21 @@ class SetCollector:
                     outputs.append(output)
                     if made.without:
                         missing.append(_left_out(what, made.without, len(jobs)))
-            show, display = self.places.show, record.envelope.show
+            show, display = self.routes.show, record.envelope.show
             pictures = [each for each in outputs if each.info.kind == "image"]
             if show is not None and display is not None and pictures:
                 shown = await show(job, display, pictures)
         infos = [each.info for each in outputs]
         # While a sink is waited for, the bytes are not held in memory.
         del outputs, pictures
-        deliver, delivered = self.places.deliver, None
+        deliver, delivered = self.routes.deliver, None
         if deliver is not None and job.envelope.put and infos:
             delivered = await deliver(job, infos)
         return Collected(infos, missing, keep_s, shown, delivered)
 
     async def linked(self, key: Key, infos: Sequence[OutputInfo], until: float) -> list[OutputInfo]:
         """Add to each output its address, good until a time in seconds since the epoch."""
-        return await linked(self.places.link, key, infos, until)
+        return await linked(self.routes.link, key, infos, until)
 
     async def _made(
         self,

@@ -116,8 +116,8 @@ class SetSpec(Struct, frozen=True, omit_defaults=True):
         return Draft(job=job, fingerprint=own, plan=plan)
 
     def _patches(self, index: int) -> Iterable[Patch]:
-        places = expansion.place(index, [len(axis) for axis in self.axes])
-        return (axis[at] for axis, at in zip(self.axes, places, strict=True))
+        found = expansion.coordinates(index, [len(axis) for axis in self.axes])
+        return (axis[at] for axis, at in zip(self.axes, found, strict=True))
 
 
 def unknown(workflow: str, total: int) -> SetSpec:

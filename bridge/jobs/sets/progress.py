@@ -40,26 +40,26 @@ class Pace:
         return len(self._ends) / self._over_s
 
 
-def window(places: int, per_s: float) -> int:
+def window(instances: int, per_s: float) -> int:
     """Return how many jobs of one client's sets may be in the queue or run.
 
-    `places` is how many ComfyUIs take jobs, `per_s` how many of these jobs end in a second.
+    `instances` is how many ComfyUIs take jobs, `per_s` how many of these jobs end in a second.
     """
-    return max(_PER_COMFYUI * places + _MORE, min(MOST, int(per_s * _AHEAD_S)))
+    return max(_PER_COMFYUI * instances + _MORE, min(MOST, int(per_s * _AHEAD_S)))
 
 
-def room(places: int, per_s: float, taken: int) -> int:
+def room(instances: int, per_s: float, taken: int) -> int:
     """Return how many jobs of a client's sets to make now, with so many of them under way.
 
     Where they are over in no time it is many at once, or none: that takes fewer writes.
     """
-    found = window(places, per_s)
+    found = window(instances, per_s)
     left = found - taken
-    return 0 if found > window(places, 0.0) and 2 * left < found else left
+    return 0 if found > window(instances, 0.0) and 2 * left < found else left
 
 
 def share(free: int, wanted: Mapping[K, int]) -> dict[K, int]:
-    """Deal places out to sets, one each in turn; who comes first in `wanted` gets one first."""
+    """Deal jobs out to sets, one each in turn; who comes first in `wanted` gets one first."""
     given = dict.fromkeys(wanted, 0)
     while free > 0:
         open_ones = [name for name in wanted if given[name] < wanted[name]]

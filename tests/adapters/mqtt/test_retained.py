@@ -181,14 +181,14 @@ def test_the_comfyuis_of_other_bridges_that_live_are_counted() -> None:
         made.received(f"{BASE}/bridge/comfyui/b-z{number}", nonsense)
     made.set_members(["b", "d"])
     assert set(made.elsewhere()) == {"b-x", "b-y", "d-x"}
-    assert made.places() == (2, 1)
+    assert made.capacity_elsewhere() == (2, 1)
     made.received(f"{BASE}/bridge/comfyui/b-y", encode(state("busy")))
-    assert made.places() == (2, 2)
+    assert made.capacity_elsewhere() == (2, 2)
     yielding = replace(state("busy"), yielding=True)
     made.received(f"{BASE}/bridge/comfyui/b-y", encode(yielding))
-    assert made.places() == (1, 1)
+    assert made.capacity_elsewhere() == (1, 1)
     made.set_members(["d"])
-    assert made.places() == (0, 0)
+    assert made.capacity_elsewhere() == (0, 0)
     for _ in range(3):
         made.set_members(["d"])
     made.set_members(["b", "d"])
@@ -205,7 +205,7 @@ def test_a_comfyui_that_is_given_no_jobs_says_so_and_is_no_place_for_others() ->
     found = [or_none(message.held) for _, message in publisher.calls]
     assert found == ["waits for hook 'llm'"] * 2 + [None]
     changes: list[tuple[int, int]] = []
-    made.on_others_changed = lambda: changes.append(made.places())
+    made.on_others_changed = lambda: changes.append(made.capacity_elsewhere())
     made.set_members(["b"])
     topic = f"{BASE}/bridge/comfyui/b-x"
     for each in (
@@ -224,10 +224,10 @@ def test_a_bridge_whose_name_begins_with_anothers_is_gone_without_that_one() -> 
     made.set_members(["studio", "studio-2"])
     for name in ("studio-main", "studio-2-main"):
         made.received(f"{BASE}/bridge/comfyui/{name}", encode(state()))
-    assert made.places() == (2, 0)
+    assert made.capacity_elsewhere() == (2, 0)
     for _ in range(3):
         made.set_members(["studio"])
-        assert made.places() == (1, 0)
+        assert made.capacity_elsewhere() == (1, 0)
         assert made.owner("studio-2-main") is None
     assert publisher.calls == [("bridge/comfyui/studio-2-main", None)]
     made.set_members(["studio", "studio-2"])

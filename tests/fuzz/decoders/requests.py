@@ -93,7 +93,7 @@ def _set(data: bytes) -> None:
             axes = expansion.axes(asked, totals, lambda _, number: [7] * number)
             sizes = list(map(len, axes))
             assert prod(sizes) == found
-            assert len(expansion.place(found - 1, sizes)) == len(axes)
+            assert len(expansion.coordinates(found - 1, sizes)) == len(axes)
 
 
 def _command(data: bytes) -> None:
@@ -183,7 +183,7 @@ TARGETS = {
         ),
         {
             "bridge.contract.expansion": (
-                *("sets_named", "count", "axes", "place", "of_job_id"),
+                *("sets_named", "count", "axes", "coordinates", "of_job_id"),
                 *("_size", "_values", "_check", "_range"),
             )
         },

@@ -177,7 +177,7 @@ def test_a_bridge_that_can_store_no_outcome_leaves_the_jobs_to_those_that_can() 
     core = Rig("main", alone=False)
     core.ready("main")
     elsewhere = (2, 0)
-    core.book.elsewhere = lambda: elsewhere
+    core.book.capacity_elsewhere = lambda: elsewhere
     stick(core)
     core.done = []
     job = core.book.entries[core.add("j1")].job

@@ -22,7 +22,7 @@ def test_two_jobs_at_most_are_at_a_comfyui() -> None:
 def test_a_job_is_left_to_an_idle_comfyui_of_another_bridge() -> None:
     core = Rig("main")
     elsewhere = (3, 2)
-    core.book.elsewhere = lambda: elsewhere
+    core.book.capacity_elsewhere = lambda: elsewhere
     core.ready("main")
     core.add("first")
     core.add("second")
