@@ -18,7 +18,7 @@ from bridge.jobs.counters import Counters
 from bridge.jobs.journal.sequence import ClientNumbers
 from bridge.jobs.queue import MAX_EXACT, Key, Queue
 from bridge.jobs.unfinished_uploads import UnfinishedUploads
-from bridge.mqtt import Incoming, Lane
+from bridge.mqtt import Incoming, Flow
 from bridge.mqtt.intake import FairQueue
 from bridge.requests import processor_time, rate_limit
 from bridge.requests.processor_time import ProcessorTime
@@ -60,10 +60,10 @@ def _rates() -> Table:
 
 
 def _turns() -> Table:
-    def lane_of(incoming: Incoming) -> Lane:
-        return Lane(incoming.topic, incoming.topic)
+    def flow_of(incoming: Incoming) -> Flow:
+        return Flow(incoming.topic, incoming.topic)
 
-    table = FairQueue(lane_of)
+    table = FairQueue(flow_of)
 
     def put(topic: str) -> None:
         table.put(Incoming(topic=topic, payload=b"", qos=0, retain=False, dup=False, mid=0), 1)
@@ -130,15 +130,15 @@ def _queue() -> Table:
 
     def one() -> None:
         table.position_of_next("alice", 0)
-        table.add(mine, seq=10**6, priority=0, lane="l")
+        table.add(mine, seq=10**6, priority=0, placement="l")
         table.position(mine)
         table.count("alice")
-        table.take(may_take=lambda lane: lane == "none")
+        table.take(may_take=lambda placement: placement == "none")
         table.remove(mine)
 
     # Bounded by who adds: `max_queue`.
     return Table(
-        lambda n: table.add(Key(f"c{n}", "1"), seq=n, priority=0, lane="l"),
+        lambda n: table.add(Key(f"c{n}", "1"), seq=n, priority=0, placement="l"),
         one,
         lambda: len(table),
     )

@@ -4,9 +4,10 @@ Of a client's jobs the highest priority goes first, and within a priority the on
 Clients take turns (round robin): the next turn is that of the client that has waited longest for
 one. So a client's first waiting job starts after at most one job of each other client.
 
-Jobs with the same needs are in one lane: what cannot run on the ComfyUI that asks is skipped by
-lanes, not one by one. A job of a preferred lane, whose model is loaded, may pass earlier
-ones of its client and priority: each of those for a limited time, and none that is `ordered`.
+Jobs with the same placement (what they need of a ComfyUI) are in one bucket: what cannot run on the
+ComfyUI that asks is skipped by the bucket, not one by one. A job whose model is loaded there may
+pass earlier ones of its client and priority: each of those for a limited time, and none that is
+`ordered`.
 
 Pure: keys, numbers and times in, keys out. The journal is the truth; this is its order, in memory.
 """
@@ -25,9 +26,9 @@ _LAST = 2**63
 # With more clients than this a position is an upper bound: to find it, nobody walks over all.
 MAX_EXACT = 256
 
-# What jobs have in common that can run at the same places.
-Lane: TypeAlias = Hashable
-Test: TypeAlias = Callable[[Lane], bool]
+# What a job needs of a ComfyUI, or which one it needs: jobs for the same ones have equal ones.
+Placement: TypeAlias = Hashable
+Test: TypeAlias = Callable[[Placement], bool]
 
 
 class Key(NamedTuple):
@@ -69,38 +70,38 @@ class _ClientQueue:
     """One client's waiting jobs."""
 
     def __init__(self) -> None:
-        self.lanes: dict[Lane, list[Turn]] = {}
+        self.placements: dict[Placement, list[Turn]] = {}
         self.size = 0
         self._ordered: list[Turn] = []
         self._passing: dict[int, _OvertakeLog] = {}
 
-    def add(self, entry: Turn, lane: Lane, *, ordered: bool) -> None:
-        bisect.insort(self.lanes.setdefault(lane, []), entry)
+    def add(self, entry: Turn, placement: Placement, *, ordered: bool) -> None:
+        bisect.insort(self.placements.setdefault(placement, []), entry)
         self.size += 1
         if ordered:
             bisect.insort(self._ordered, entry)
 
-    def remove(self, entry: Turn, lane: Lane) -> None:
-        entries = self.lanes[lane]
+    def remove(self, entry: Turn, placement: Placement) -> None:
+        entries = self.placements[placement]
         del entries[bisect.bisect_left(entries, entry)]
         self.size -= 1
         if not entries:
-            del self.lanes[lane]
+            del self.placements[placement]
         place = bisect.bisect_left(self._ordered, entry)
         if place < len(self._ordered) and self._ordered[place] == entry:
             del self._ordered[place]
 
     def before(self, entry: Turn) -> int:
         """Return the number of this client's jobs before `entry`."""
-        return sum(bisect.bisect_left(entries, entry) for entries in self.lanes.values())
+        return sum(bisect.bisect_left(entries, entry) for entries in self.placements.values())
 
     def first(
         self, may_take: Test | None, prefer: Test | None, reorder_s: float, now: float
     ) -> Turn | None:
         heads = {
-            entries[0]: lane
-            for lane, entries in self.lanes.items()
-            if may_take is None or may_take(lane)
+            entries[0]: placement
+            for placement, entries in self.placements.items()
+            if may_take is None or may_take(placement)
         }
         if not heads:
             return None
@@ -113,8 +114,10 @@ class _ClientQueue:
             return first
         preferred = [
             head
-            for head, lane in heads.items()
-            if head.rank == first.rank and prefer(lane) and not self._passes_ordered(first, head)
+            for head, placement in heads.items()
+            if head.rank == first.rank
+            and prefer(placement)
+            and not self._passes_ordered(first, head)
         ]
         if not preferred:
             return first
@@ -132,10 +135,10 @@ class Queue:
 
     def __init__(self) -> None:
         self._lines: dict[str, _ClientQueue] = {}  # by client, in the order of turns
-        self._entries: dict[Key, tuple[Turn, Lane]] = {}
-        # How many clients have at least so many jobs, by that number; and all lanes that there are.
+        self._entries: dict[Key, tuple[Turn, Placement]] = {}
+        # How many clients have at least so many jobs, by that number; and all placements.
         self._having: list[int] = [0]
-        self._lanes: Counter[Lane] = Counter()
+        self._placements: Counter[Placement] = Counter()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -147,9 +150,9 @@ class Queue:
         """Yield all keys, in no particular order."""
         return iter(self._entries)
 
-    def lanes(self) -> Collection[Lane]:
-        """Return the lanes in which jobs wait."""
-        return self._lanes.keys()
+    def placements(self) -> Collection[Placement]:
+        """Return the placements of the jobs that wait."""
+        return self._placements.keys()
 
     def count(self, client: str) -> int:
         """Return the number of jobs of a client that wait."""
@@ -157,7 +160,13 @@ class Queue:
         return 0 if line is None else line.size
 
     def add(
-        self, key: Key, *, seq: int, priority: int, lane: Lane = None, ordered: bool = False
+        self,
+        key: Key,
+        *,
+        seq: int,
+        priority: int,
+        placement: Placement = None,
+        ordered: bool = False,
     ) -> None:
         """Add a job at its place; no effect if it is queued already.
 
@@ -169,9 +178,9 @@ class Queue:
         line = self._lines.get(key.client)
         if line is None:
             line = self._lines[key.client] = _ClientQueue()
-        line.add(entry, lane, ordered=ordered)
-        self._entries[key] = entry, lane
-        self._lanes[lane] += 1
+        line.add(entry, placement, ordered=ordered)
+        self._entries[key] = entry, placement
+        self._placements[placement] += 1
         if line.size == len(self._having):
             self._having.append(0)
         self._having[line.size] += 1
@@ -186,9 +195,9 @@ class Queue:
         if not self._having[-1] and len(self._having) > 1:
             self._having.pop()
         line.remove(*found)
-        self._lanes[found[1]] -= 1
-        if not self._lanes[found[1]]:
-            del self._lanes[found[1]]
+        self._placements[found[1]] -= 1
+        if not self._placements[found[1]]:
+            del self._placements[found[1]]
         if not line.size:
             del self._lines[key.client]
         return True
@@ -203,11 +212,11 @@ class Queue:
     ) -> Key | None:
         """Take the next job; its client's next turn comes after everybody else's.
 
-        `may_take` tells whether jobs of a lane may be taken; a client without such a job keeps its
-        turn. `prefer` tells whether a lane's model is loaded: its jobs may pass earlier ones of
-        their client and priority, each for `reorder_s` seconds by the clock that gives `now`.
+        `may_take` tells whether jobs of a placement may be taken; a client without such a job keeps
+        its turn. `prefer` tells whether a placement's model is loaded: its jobs may pass earlier
+        ones of their client and priority, each for `reorder_s` seconds by the clock of `now`.
         """
-        if may_take is not None and not any(map(may_take, self._lanes)):
+        if may_take is not None and not any(map(may_take, self._placements)):
             return None
         for client, line in self._lines.items():
             entry = line.first(may_take, prefer, reorder_s, now)
@@ -221,7 +230,7 @@ class Queue:
 
     def in_order(self) -> Iterator[Key]:
         """Yield all keys in the order of their turns, as if nothing more were accepted."""
-        lines = [heapq.merge(*line.lanes.values()) for line in self._lines.values()]
+        lines = [heapq.merge(*line.placements.values()) for line in self._lines.values()]
         while lines:
             left = []
             for line in lines:
@@ -235,8 +244,8 @@ class Queue:
         """Return the number of jobs that start before this one, if nothing more is accepted.
 
         With k jobs of its own before it, each client ahead in the round gets k + 1 turns first,
-        each one behind gets k. Lanes are not considered: which can
-        run is not known beforehand. With more than `MAX_EXACT` clients all others count as ahead.
+        each one behind gets k. Placements are not considered: which can run
+        is not known beforehand. With more than `MAX_EXACT` clients all others count as ahead.
         """
         found = self._entries.get(key)
         if found is None:

@@ -32,7 +32,7 @@ from bridge.mqtt.errors import (
     lower_limit,
     reason_of,
 )
-from bridge.mqtt.intake import Lane
+from bridge.mqtt.intake import Flow
 from bridge.mqtt.link import Connack, Version, Will
 from bridge.mqtt.outbox import PubAck
 from bridge.mqtt.pacing import Pacer
@@ -52,7 +52,7 @@ __all__ = [
     "ConnectionRefused",
     "Incoming",
     "InvalidMessage",
-    "Lane",
+    "Flow",
     "Messages",
     "MqttError",
     "Pacer",

@@ -25,7 +25,7 @@ from bridge.mqtt.errors import (
     SubscribeRefused,
     Unreachable,
 )
-from bridge.mqtt.intake import AckOrder, FairQueue, LaneOf
+from bridge.mqtt.intake import AckOrder, FairQueue, FlowOf
 from bridge.mqtt.link import BrokerLink, Connack, Events, Version, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.pacing import Pacer
@@ -66,18 +66,18 @@ _OVERHEAD = 1024
 class Messages:
     """Messages that arrive on a connection; take them with `async for`.
 
-    They come in order of arrival, or by the turns of their lanes. Ends when we disconnect; raises
+    They come in order of arrival, or by the turns of their flows. Ends when we disconnect; raises
     ConnectionLost when the connection is lost, after all that came before that. Nothing is
     discarded: while nobody takes messages, no more is read from the network.
     """
 
     def __init__(
-        self, read: Callable[[bool], None] = lambda _: None, lane_of: LaneOf | None = None
+        self, read: Callable[[bool], None] = lambda _: None, flow_of: FlowOf | None = None
     ) -> None:
         """`read(True)` continues reading from the network, `read(False)` stops it."""
         self._read = read
         self._held = False
-        self._turns = FairQueue() if lane_of is None else FairQueue(lane_of)
+        self._turns = FairQueue() if flow_of is None else FairQueue(flow_of)
         self._something = asyncio.Event()
         self._over = False
         self._failure: ConnectionLost | None = None
@@ -151,7 +151,7 @@ class Connection:
         receive_maximum: int | None = None,
         pacer: Pacer | None = None,
         needs_5: str | None = None,
-        lane_of: LaneOf | None = None,
+        flow_of: FlowOf | None = None,
         timeout_s: float = 10.0,
     ) -> None:
         """Describe the connection.
@@ -160,7 +160,7 @@ class Connection:
         below what the broker announces; `receive_maximum` bounds how many messages the broker may
         have unacknowledged at us; `pacer` bounds how fast messages leave, and is kept by its owner
         from one connection to the next; `needs_5` names the feature that needs MQTT 5, so that a
-        broker of 3.1.1 is refused; `lane_of` lets those who send take turns in `messages`, and is
+        broker of 3.1.1 is refused; `flow_of` lets those who send take turns in `messages`, and is
         called as each arrives; `timeout_s` bounds connecting, subscribing and disconnecting. An
         empty `client_id` lets the broker choose one. Without `manual_ack` a message is acknowledged
         as it arrives.
@@ -179,14 +179,14 @@ class Connection:
         self._own_limit = packet_limit
         self._receive_maximum = receive_maximum
         self._pacer = pacer
-        self._lane_of = lane_of
+        self._flow_of = flow_of
         self._timeout_s = timeout_s
 
         self._entered = False
         self._reset()
 
     def _reset(self) -> None:
-        self.messages = Messages(self._read, self._lane_of)
+        self.messages = Messages(self._read, self._flow_of)
         """The messages that arrive."""
         self._link: BrokerLink | None = None
         self._outbox: Outbox | None = None

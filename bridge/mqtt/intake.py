@@ -9,15 +9,15 @@ from typing import NamedTuple, TypeAlias
 from bridge.mqtt.packets import Incoming
 
 
-class Lane(NamedTuple):
-    """A message's sender, and the lane in which messages keep their order and share turns."""
+class Flow(NamedTuple):
+    """A message's sender, and the flow in which messages keep their order and share turns."""
 
     sender: str
     name: str
 
 
-# Returns a message's lane; None for one that nothing which arrived later may pass.
-LaneOf: TypeAlias = Callable[[Incoming], Lane | None]
+# Returns a message's flow; None for one that nothing which arrived later may pass.
+FlowOf: TypeAlias = Callable[[Incoming], Flow | None]
 
 
 class _Waiting(NamedTuple):
@@ -30,17 +30,17 @@ class _Waiting(NamedTuple):
 
 
 class FairQueue:
-    """A queue by lanes: round robin between lanes, first in, first out within a lane.
+    """A queue by flows: round robin between flows, first in, first out within a flow.
 
     So a sender of many messages delays only itself. Each call takes the same time however many
-    lanes there are. The owner has to bound the number of messages.
+    flows there are. The owner has to bound the number of messages.
     """
 
-    def __init__(self, lane_of: LaneOf = lambda _: None) -> None:
-        self._lane_of = lane_of
-        self._lanes: OrderedDict[str, deque[_Waiting]] = OrderedDict()
+    def __init__(self, flow_of: FlowOf = lambda _: None) -> None:
+        self._flow_of = flow_of
+        self._flows: OrderedDict[str, deque[_Waiting]] = OrderedDict()
         self._in_order: deque[_Waiting] = deque()
-        # Of each sender that has something here: its lane, which it keeps as long, and how many.
+        # Of each sender that has something here: its flow, which it keeps as long, and how many.
         self._senders: dict[str, tuple[str, int]] = {}
         self._count = self._arrived = 0
 
@@ -49,16 +49,16 @@ class FairQueue:
 
     def put(self, message: Incoming, size: int) -> None:
         """Append a message that took `size` bytes."""
-        lane = self._lane_of(message)
+        flow = self._flow_of(message)
         self._count += 1
         self._arrived += 1
-        waiting = _Waiting(message, size, self._arrived, "" if lane is None else lane.sender)
-        if lane is None:
+        waiting = _Waiting(message, size, self._arrived, "" if flow is None else flow.sender)
+        if flow is None:
             self._in_order.append(waiting)
             return
-        name, count = self._senders.get(lane.sender, (lane.name, 0))
-        self._senders[lane.sender] = name, count + 1
-        self._lanes.setdefault(name, deque()).append(waiting)
+        name, count = self._senders.get(flow.sender, (flow.name, 0))
+        self._senders[flow.sender] = name, count + 1
+        self._flows.setdefault(name, deque()).append(waiting)
 
     def take(self) -> tuple[Incoming, int] | None:
         """Take the next message and its size; None if there is none."""
@@ -68,18 +68,18 @@ class FairQueue:
         if self._in_order and self._is_due(self._in_order[0].place):
             first = self._in_order.popleft()
         else:
-            first = self._take_of_lane()
+            first = self._take_of_flow()
         return first.message, first.size
 
     def _is_due(self, place: int) -> bool:
-        """True if all messages in lanes whose turn is next arrived later, or there are none."""
-        return not self._lanes or next(iter(self._lanes.values()))[0].place > place
+        """True if all messages in flows whose turn is next arrived later, or there are none."""
+        return not self._flows or next(iter(self._flows.values()))[0].place > place
 
-    def _take_of_lane(self) -> _Waiting:
-        name, lane = self._lanes.popitem(last=False)
-        first = lane.popleft()
-        if lane:
-            self._lanes[name] = lane
+    def _take_of_flow(self) -> _Waiting:
+        name, flow = self._flows.popitem(last=False)
+        first = flow.popleft()
+        if flow:
+            self._flows[name] = flow
         _, count = self._senders.pop(first.sender)
         if count > 1:
             self._senders[first.sender] = name, count - 1

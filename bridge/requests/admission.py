@@ -42,7 +42,7 @@ from bridge.requests.input_media import InputMedia
 from bridge.requests.permissions import Permissions
 from bridge.requests.sinks import Sinks
 from bridge.workflows import binding, models
-from bridge.workflows.binding import Bound
+from bridge.workflows.binding import BoundPrompt
 from bridge.workflows.catalogue import Needs, NodeCatalogue, NodeRules, nodes_of
 from bridge.workflows.library import Library
 from bridge.workflows.workflow import Workflow
@@ -190,7 +190,7 @@ class Admission:
                 raise
             return await bind()
 
-    def _bind(self, submission: Submission) -> tuple[Workflow, Bound]:
+    def _bind(self, submission: Submission) -> tuple[Workflow, BoundPrompt]:
         workflow = self.workflow(submission)
         if len(submission.context.payload) > _LARGE:
             # Before its media are decoded, while which nobody else is served.
@@ -205,16 +205,16 @@ class Admission:
         self.check_partner(submission.client, bound)
         return workflow, bound
 
-    def check_partner(self, client: str, bound: Bound) -> None:
+    def check_partner(self, client: str, bound: BoundPrompt) -> None:
         """Raise Forbidden if a prompt has nodes that cost money, which the client may not use."""
         self._config.permissions.check_partner(client, self._partner_nodes(bound))
 
-    def _partner_nodes(self, bound: Bound) -> list[str]:
+    def _partner_nodes(self, bound: BoundPrompt) -> list[str]:
         classes = (node["class_type"] for node in bound.prompt.values())
         return self._library.catalogue.partner_nodes(classes)
 
     async def _planned(
-        self, submission: Submission, workflow: Workflow, bound: Bound
+        self, submission: Submission, workflow: Workflow, bound: BoundPrompt
     ) -> tuple[Plan, dict[str, bytes], JobSinks]:
         """Return a job's plan, the bytes that came with its request, and its sinks."""
         media, new = await self._media.take(submission.client, bound)
@@ -235,7 +235,7 @@ class Admission:
         self,
         client: str,
         workflow: Workflow,
-        bound: Bound,
+        bound: BoundPrompt,
         inputs: dict[str, Any],
         media: list[MediaInput],
     ) -> Plan:
@@ -322,7 +322,7 @@ class Admission:
         )
 
 
-def check_runnable(workflow: Workflow, bound: Bound, catalogue: NodeCatalogue) -> Needs:
+def check_runnable(workflow: Workflow, bound: BoundPrompt, catalogue: NodeCatalogue) -> Needs:
     """Return a prompt's needs. Raises InvalidInput or ComfyUIUnavailable if nobody has them."""
     needs = catalogue.needs(bound.prompt)
     if not catalogue.is_met(workflow.version, needs):

@@ -19,7 +19,7 @@ from bridge.jobs.state import first
 from bridge.media import profile
 from bridge.requests.context import Submission
 from bridge.requests.permissions import setting
-from bridge.workflows.binding import Bound
+from bridge.workflows.binding import BoundPrompt
 from bridge.workflows.catalogue import Needs
 from bridge.workflows.workflow import Workflow
 
@@ -55,7 +55,7 @@ def check_room(client: str, room: QueueRoom) -> None:
         )
 
 
-def check_runnable(workflow: str, bound: Bound, lacking: Missing | None) -> None:
+def check_runnable(workflow: str, bound: BoundPrompt, lacking: Missing | None) -> None:
     """Refuse what no connected ComfyUI can run; wait with None, while none has reported its nodes.
 
     `workflow` is the name of the prompt's workflow.
@@ -98,7 +98,7 @@ def draft(
     key: Key,
     prompt_id: str,
     workflow: Workflow,
-    bound: Bound,
+    bound: BoundPrompt,
     plan: Plan,
     needs: Needs,
     media: dict[str, bytes],
@@ -139,7 +139,7 @@ def start_before(submission: Submission, now: float) -> float | None:
     return None if given is None else now + given
 
 
-def fingerprint(submit: Submit, bound: Bound, media: list[MediaInput]) -> bytes:
+def fingerprint(submit: Submit, bound: BoundPrompt, media: list[MediaInput]) -> bytes:
     """Return a hash that is the same for equal requests: workflow, inputs as given, output.
 
     Its sinks do not count: a client that repeats a request may have signed their URLs again.

@@ -10,7 +10,7 @@ from bridge.jobs.dependencies import Dependencies, check_kind
 from bridge.jobs.job import Blob, MediaInput
 from bridge.jobs.uploads import Uploads
 from bridge.requests.permissions import Permissions
-from bridge.workflows.binding import Bound, BoundMedia
+from bridge.workflows.binding import BoundMedia, BoundPrompt
 
 
 class InputMedia:
@@ -29,7 +29,9 @@ class InputMedia:
         self._permissions = permissions
         self._max_inline_input = max_inline_input
 
-    async def take(self, client: str, bound: Bound) -> tuple[list[MediaInput], dict[str, bytes]]:
+    async def take(
+        self, client: str, bound: BoundPrompt
+    ) -> tuple[list[MediaInput], dict[str, bytes]]:
         """Return a request's media inputs, and the bytes that came with it by their SHA-256.
 
         Raises Busy, InvalidInput, TooLarge, Forbidden, DependencyFailed, Expired.

@@ -211,7 +211,7 @@ class SetRequests:
                 return await self._forget(key)
             case _:
                 assert_never(request)
-        counts, eta_s = await self._driver.standing(record)
+        counts, eta_s = await self._driver.counts_and_eta(record)
         accepted_at = self._journal.clock.shown(record.accepted_at)
         view = messages.view(record, counts, eta_s, accepted_at)
         return views.fitting_set(view, context, transaction)

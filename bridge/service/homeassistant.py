@@ -51,7 +51,7 @@ class HomeAssistantParts:
         withdrawal = DiscoveryWithdrawal(
             config.homeassistant_prefix if config.homeassistant else None,
             topics=topics,
-            kept=journal.kept,
+            store=journal.adapter_store,
             publisher=publisher,
             leads=leads,
         )
@@ -70,10 +70,10 @@ class HomeAssistantParts:
             ),
             topics=topics,
             tree=tree,
-            inputs=Inputs(journal.kept, config.folder / "homeassistant" / "inputs.json"),
+            inputs=Inputs(journal.adapter_store, config.folder / "homeassistant" / "inputs.json"),
             images=retained_images(
                 config.folder / "homeassistant",
-                journal.kept if config.journal else None,
+                journal.adapter_store if config.journal else None,
                 "homeassistant image",
                 publisher,
                 lambda name: tree.state(name, "image"),

@@ -73,7 +73,7 @@ class MediaParts:
             config.display,
             images=retained_images(
                 config.folder / "displays",
-                journal.kept if config.journal else None,
+                journal.adapter_store if config.journal else None,
                 "display",
                 publisher,
                 topics.display_image,

@@ -13,7 +13,7 @@ from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import SizeTrial
 from bridge.jobs.journal import Journal
 from bridge.jobs.sets.collect import OutputRoutes, SetCollector
-from bridge.jobs.sets.driver import Bounds, SetDriver
+from bridge.jobs.sets.driver import QueueLimits, SetDriver
 from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
 from bridge.requests.admission import Admission
@@ -71,7 +71,7 @@ def set_parts(
         dispatcher,
         publisher,
         catalogue=lambda: library.catalogue,
-        bounds=Bounds(config.max_queue, lambda client: permissions.of(client).max_queue),
+        limits=QueueLimits(config.max_queue, lambda client: permissions.of(client).max_queue),
         collector=SetCollector(
             journal,
             files,

@@ -56,7 +56,7 @@ class BoundMedia(Struct, frozen=True):
     sources: tuple[Source, ...]
 
 
-class Bound(Struct, frozen=True):
+class BoundPrompt(Struct, frozen=True):
     """A prompt ready to run, but for its media, which `place` puts in once the bytes are known.
 
     `inputs` are the values as resolved; `given` are those of them that the request gave; `names`
@@ -77,7 +77,7 @@ def bind(
     main: Text | Inline | None = None,
     simple: bool = True,
     randint: RandomInt,
-) -> Bound:
+) -> BoundPrompt:
     """Set a workflow's inputs to what a request gives; draw seeds that it leaves out, and prompts.
 
     `simple`: it came on `run`, where a payload may stand for a bare press. Raises
@@ -111,7 +111,7 @@ def bind(
             refuse(spec, why, type=spec.kind)
     _check_file_names(workflow, prompt)
     names = {str(place): spec.name for spec in used for place in (spec.target, *spec.also)}
-    return Bound(prompt, resolved, found, names, media)
+    return BoundPrompt(prompt, resolved, found, names, media)
 
 
 def _check_file_names(workflow: Workflow, prompt: Mapping[str, dict[str, Any]]) -> None:

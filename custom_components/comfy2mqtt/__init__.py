@@ -23,10 +23,10 @@ from .action_names import action_names
 from .const import CONF_BASE, CONF_CLIENT, DOMAIN
 from .devices import device, follow_discovery, follow_workflows
 from .hub import AVAILABILITY, WORKFLOWS, Comfy2MQTTConfigEntry, Hub
-from .kept import store
 from .protocol.messages import RefusedError
 from .protocol.topics import Topics
 from .requests import error_text, failure, mqtt_is_there
+from .storage import store
 
 PLATFORMS = [Platform.AI_TASK, Platform.EVENT, Platform.IMAGE, Platform.UPDATE]
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)

@@ -17,9 +17,9 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN, LOGGER
 from .devices import known_workflows
 from .hub import bridges
-from .kept import load, store
 from .protocol.decode import MalformedError
-from .protocol.kept import Names, read_names
+from .protocol.stored import Names, read_names
+from .storage import load, store
 
 _KEY: HassKey[ActionNames] = HassKey(f"{DOMAIN}_action_names")
 
@@ -58,7 +58,7 @@ class ActionNames:
         if workflow not in names:
             names[workflow] = self._free(f"run_{slugify(workflow)}")
             # At once: a name that somebody has used must not be lost.
-            self._store.async_delay_save(self._kept, 0)
+            self._store.async_delay_save(self._contents, 0)
         return names[workflow]
 
     def _free(self, wanted: str) -> str:
@@ -70,11 +70,11 @@ class ActionNames:
         """Give up the names of a bridge that is deleted; with the last bridge the file goes."""
         self._names.pop(entry_id, None)
         if self._names:
-            await self._store.async_save(self._kept())
+            await self._store.async_save(self._contents())
         else:
             await self._store.async_remove()
 
-    def _kept(self) -> Names:
+    def _contents(self) -> Names:
         return {entry_id: dict(names) for entry_id, names in self._names.items()}
 
 

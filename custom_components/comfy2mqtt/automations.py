@@ -23,7 +23,7 @@ from .protocol.messages import Result
 def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], None]:
     """Fire an event at each job's end and each change of the bridge; return what ends that."""
     hub = entry.runtime_data
-    before = hub.standing
+    before = hub.status
 
     @callback
     def fire(about: str | None, trigger: str, **data: Any) -> None:
@@ -39,7 +39,7 @@ def follow(hass: HomeAssistant, entry: Comfy2MQTTConfigEntry) -> Callable[[], No
     @callback
     def changed() -> None:
         nonlocal before
-        earlier, before = before, hub.standing
+        earlier, before = before, hub.status
         for trigger in automation_events.triggered(earlier, before):
             fire(None, trigger)
 

@@ -36,6 +36,6 @@ def async_condition_from_config(hass: HomeAssistant, config: ConfigType) -> Cond
         entry = bridge_of(hass, device_id)
         if entry is None or entry.state is not ConfigEntryState.LOADED:
             return OFFLINE.holds(condition)
-        return entry.runtime_data.standing.holds(condition)
+        return entry.runtime_data.status.holds(condition)
 
     return test

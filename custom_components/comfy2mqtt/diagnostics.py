@@ -1,4 +1,4 @@
-"""Diagnostics: how a bridge stands.
+"""Diagnostics of a bridge.
 
 No prompt, picture or password is in them, no text of an error, and neither the bridge's nor the
 client's name.

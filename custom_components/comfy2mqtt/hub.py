@@ -22,7 +22,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
-from .protocol.automation_events import Standing, standing
+from .protocol.automation_events import BridgeStatus, bridge_status
 from .protocol.decode import MalformedError, read_object
 from .protocol.definitions import Workflow, read_choices, read_workflow
 from .protocol.messages import (
@@ -200,9 +200,9 @@ class Hub:
         return self.is_online and mqtt.is_connected(self._hass)
 
     @property
-    def standing(self) -> Standing:
+    def status(self) -> BridgeStatus:
         """The bridge's state as automations see it: online or not, busy or not."""
-        return standing(self.comfyui.values(), is_online=self.is_available)
+        return bridge_status(self.comfyui.values(), is_online=self.is_available)
 
     @callback
     def listen(self, what: str, listener: Callable[..., object]) -> CALLBACK_TYPE:

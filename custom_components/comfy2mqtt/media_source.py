@@ -87,11 +87,11 @@ class ResultsSource(MediaSource):
         _, _, place = rest.partition("/")
         job_id, _, index = place.partition("/")
         try:
-            kept = await fetched(self.hass, entry_id, job_id, index)
+            file = await cached_file(self.hass, entry_id, job_id, index)
         except (HomeAssistantError, RefusedError) as error:
             raise _unresolvable(item.identifier, str(error)) from error
         url = f"/api/{DOMAIN}/{entry_id}/{job_id}/{index}"
-        return PlayMedia(url, kept.content_type, path=kept.path)
+        return PlayMedia(url, file.content_type, path=file.path)
 
     async def async_browse_media(self, item: MediaSourceItem) -> BrowseMediaSource:
         """Show bridges, the workflows of one, or the results of one, the newest first."""
@@ -177,8 +177,8 @@ def _unresolvable(identifier: str, error: str) -> Unresolvable:
     )
 
 
-class Kept:
-    """Bytes in the cache folder."""
+class CachedFile:
+    """A result's bytes as a file in the cache folder."""
 
     def __init__(self, path: Path, content_type: str) -> None:
         self.path = path
@@ -199,8 +199,8 @@ async def _output_of(
     return entry, output
 
 
-async def fetched(hass: HomeAssistant, entry_id: str, job_id: str, index: str) -> Kept:
-    """Return a result's bytes as a file: of one seen lately at once.
+async def cached_file(hass: HomeAssistant, entry_id: str, job_id: str, index: str) -> CachedFile:
+    """Return a result's bytes as a file; fetch them if the cache folder does not have them.
 
     Raises RefusedError and HomeAssistantError.
     """
@@ -211,7 +211,7 @@ async def fetched(hass: HomeAssistant, entry_id: str, job_id: str, index: str) -
         if not await hass.async_add_executor_job(path.exists):
             media = await entry.runtime_data.output(job_id, output)
             await hass.async_add_executor_job(_keep, path, media)
-    return Kept(path, output.content_type)
+    return CachedFile(path, output.content_type)
 
 
 def _folder_of(hass: HomeAssistant, entry_id: str) -> Path:
@@ -267,10 +267,10 @@ class ResultView(HomeAssistantView):
                 media = await entry.runtime_data.output(job_id, output, int(width))
                 headers = {**_HEADERS, "Content-Type": media.content_type}
                 return web.Response(body=media.data, headers=headers)
-            kept = await fetched(hass, entry_id, job_id, index)
+            file = await cached_file(hass, entry_id, job_id, index)
         except RefusedError as error:
             return web.Response(status=HTTPStatus.NOT_FOUND, text=error.message)
         except HomeAssistantError as error:
             return web.Response(status=HTTPStatus.BAD_GATEWAY, text=str(error))
-        headers = {**_HEADERS, "Content-Type": kept.content_type}
-        return web.FileResponse(kept.path, headers=headers)
+        headers = {**_HEADERS, "Content-Type": file.content_type}
+        return web.FileResponse(file.path, headers=headers)

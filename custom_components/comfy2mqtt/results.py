@@ -19,14 +19,14 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
-from .kept import load, store
 from .protocol.decode import MalformedError
-from .protocol.kept import KeptResults, read_kept
 from .protocol.ledger import REMEMBERED, Ledger
 from .protocol.messages import OUTCOMES, RefusedError, Result, read_listed, read_number
 from .protocol.pictures import Picture
+from .protocol.stored import StoredResults, read_results
 from .protocol.topics import Topics
 from .requests import Ask, decoded, pages, requests_left
+from .storage import load, store
 
 _SAVE_DELAY_S = 10.0
 
@@ -80,7 +80,7 @@ class Results:
         """Load what was kept; what cannot be read is listed again, and old jobs are events then."""
         self._is_new = False
         try:
-            kept = await load(self._store, read_kept)
+            kept = await load(self._store, read_results)
         except MalformedError as error:
             LOGGER.warning(
                 "the results of %s are listed from the beginning: %s", self._topics.base, error
@@ -101,16 +101,16 @@ class Results:
     async def save(self) -> None:
         """Keep what has to be known at the next start, and write nothing later."""
         if self._is_changed:
-            await self._store.async_save(self._kept())
+            await self._store.async_save(self._contents())
 
     def _save_later(self) -> None:
         self._is_changed = True
-        self._store.async_delay_save(self._kept, _SAVE_DELAY_S)
+        self._store.async_delay_save(self._contents, _SAVE_DELAY_S)
 
-    def _kept(self) -> dict[str, Any]:
+    def _contents(self) -> dict[str, Any]:
         # Those that were not reported yet have to be new after the next start.
         new = {each.job_id for each, is_history in self._unreported or () if not is_history}
-        return KeptResults(
+        return StoredResults(
             base=self._topics.base,
             client=self._topics.client,
             after=self._ledger.after,

@@ -21,7 +21,7 @@ automation_events: Any = importlib.import_module("comfy2mqtt_protocol.automation
 card: Any = importlib.import_module("comfy2mqtt_protocol.card")
 decode: Any = importlib.import_module("comfy2mqtt_protocol.decode")
 definitions: Any = importlib.import_module("comfy2mqtt_protocol.definitions")
-kept: Any = importlib.import_module("comfy2mqtt_protocol.kept")
+stored: Any = importlib.import_module("comfy2mqtt_protocol.stored")
 messages: Any = importlib.import_module("comfy2mqtt_protocol.messages")
 pictures: Any = importlib.import_module("comfy2mqtt_protocol.pictures")
 problems: Any = importlib.import_module("comfy2mqtt_protocol.problems")
@@ -128,7 +128,7 @@ def of_state(payload: bytes) -> Any:
         state,
         releases.read_release(state),
         *problems.of_comfyui("PC", {"default": state}),
-        automation_events.standing([state], is_online=True),
+        automation_events.bridge_status([state], is_online=True),
     ]
 
 
@@ -156,8 +156,8 @@ READERS: dict[str, tuple[Callable[[bytes], Any], Mapping[str, Any]]] = {
     "health": (of_health, HEALTH),
     "state": (of_state, STATE),
     "step": (lambda payload: card.step("status", payload), {"state": "queued", "reason": "x"}),
-    "kept": (data(kept.read_kept), KEPT),
-    "names": (data(kept.read_names), NAMES),
+    "kept": (data(stored.read_results), KEPT),
+    "names": (data(stored.read_names), NAMES),
 }
 
 STRANGE: st.SearchStrategy[Any] = st.sampled_from(
@@ -280,7 +280,7 @@ def test_a_list_whose_numbers_do_not_rise_is_malformed(data: dict[str, Any]) -> 
 )
 def test_names_of_actions_that_are_none_or_there_twice_are_malformed(names: Any) -> None:
     with pytest.raises(decode.MalformedError):
-        kept.read_names(names)
+        stored.read_names(names)
 
 
 @pytest.mark.parametrize("digest", ["../../../secrets", "/config/secrets", "a" * 65, "", "AB", 7])

@@ -385,9 +385,9 @@ def test_whole_numbers_are_given_as_such() -> None:
 def test_a_change_of_the_bridge_triggers_what_holds_from_then_on() -> None:
     stands = [
         automation_events.OFFLINE,
-        automation_events.standing([{"state": "ready"}, {"state": "busy"}], is_online=True),
-        automation_events.standing([{"state": "ready"}], is_online=True),
-        automation_events.standing([{"state": "busy"}], is_online=False),
+        automation_events.bridge_status([{"state": "ready"}, {"state": "busy"}], is_online=True),
+        automation_events.bridge_status([{"state": "ready"}], is_online=True),
+        automation_events.bridge_status([{"state": "busy"}], is_online=False),
     ]
     assert [automation_events.triggered(*pair) for pair in itertools.pairwise(stands)] == [
         ["bridge_online", "bridge_busy"],

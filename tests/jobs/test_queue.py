@@ -131,24 +131,24 @@ TestQueueMachine = QueueMachine.TestCase
 
 
 def fill(queue: Queue, *jobs: tuple[str, str], **options: bool) -> None:
-    """Add jobs of client a, each with its lane, in their order."""
-    for job_id, lane in jobs:
-        queue.add(Key("a", job_id), seq=int(job_id), priority=0, lane=lane, **options)
+    """Add jobs of client a, each with its placement, in their order."""
+    for job_id, placement in jobs:
+        queue.add(Key("a", job_id), seq=int(job_id), priority=0, placement=placement, **options)
 
 
 def taken(queue: Queue, prefer: str, *, now: float = 0.0, reorder_s: float = 60.0) -> str:
-    key = queue.take(prefer=lambda lane: lane == prefer, reorder_s=reorder_s, now=now)
+    key = queue.take(prefer=lambda placement: placement == prefer, reorder_s=reorder_s, now=now)
     assert key is not None
     return key.job_id
 
 
 def test_what_cannot_run_here_is_passed_over_and_keeps_its_turn() -> None:
     queue = Queue()
-    queue.add(Key("a", "1"), seq=1, priority=0, lane="elsewhere")
-    queue.add(Key("a", "2"), seq=2, priority=0, lane="here")
-    queue.add(Key("b", "3"), seq=3, priority=0, lane="elsewhere")
-    assert queue.take(may_take=lambda lane: lane == "here") == Key("a", "2")
-    assert queue.take(may_take=lambda lane: lane == "here") is None
+    queue.add(Key("a", "1"), seq=1, priority=0, placement="elsewhere")
+    queue.add(Key("a", "2"), seq=2, priority=0, placement="here")
+    queue.add(Key("b", "3"), seq=3, priority=0, placement="elsewhere")
+    assert queue.take(may_take=lambda placement: placement == "here") == Key("a", "2")
+    assert queue.take(may_take=lambda placement: placement == "here") is None
     assert drained(queue) == [Key("b", "3"), Key("a", "1")]
 
 
@@ -178,7 +178,7 @@ def test_each_job_is_passed_for_a_limited_time_since_it_was_first_passed() -> No
 def test_no_model_goes_before_a_higher_priority_or_an_ordered_job() -> None:
     queue = Queue()
     fill(queue, ("2", "y"))
-    queue.add(Key("a", "3"), seq=3, priority=1, lane="x")
+    queue.add(Key("a", "3"), seq=3, priority=1, placement="x")
     assert taken(queue, "y") == "3"
     queue = Queue()
     fill(queue, ("1", "x"), ("2", "x"), ordered=True)
@@ -194,7 +194,7 @@ def test_no_model_goes_before_a_higher_priority_or_an_ordered_job() -> None:
 def test_no_model_takes_another_clients_turn() -> None:
     queue = Queue()
     fill(queue, ("1", "x"))
-    queue.add(Key("b", "2"), seq=2, priority=0, lane="y")
+    queue.add(Key("b", "2"), seq=2, priority=0, placement="y")
     assert taken(queue, "y") == "1"
 
 
@@ -203,6 +203,6 @@ def test_the_queue_can_be_listed_in_its_order(jobs: list[tuple[str, int]]) -> No
     queue = Queue()
     for seq, (client, priority) in enumerate(jobs):
         key = Key(client, str(seq))
-        queue.add(key, seq=seq, priority=priority, lane=priority % 2)
+        queue.add(key, seq=seq, priority=priority, placement=priority % 2)
     told = list(queue.in_order())
     assert told == drained(queue)

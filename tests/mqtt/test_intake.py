@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.mqtt import Incoming, Lane
+from bridge.mqtt import Incoming, Flow
 from bridge.mqtt.intake import AckOrder, FairQueue
 
 
@@ -13,10 +13,10 @@ def message(topic: str = "t", mid: int = 1) -> Incoming:
     return Incoming(topic=topic, payload=b"", qos=1, retain=False, dup=False, mid=mid)
 
 
-def lane_of(incoming: Incoming) -> Lane | None:
-    """Return the lane of `sender/lane`, None for a topic of one level."""
-    sender, _, lane = incoming.topic.partition("/")
-    return Lane(sender, lane) if lane else None
+def flow_of(incoming: Incoming) -> Flow | None:
+    """Return the flow of `sender/flow`, None for a topic of one level."""
+    sender, _, flow = incoming.topic.partition("/")
+    return Flow(sender, flow) if flow else None
 
 
 def taken(turns: FairQueue) -> list[str]:
@@ -27,19 +27,19 @@ def taken(turns: FairQueue) -> list[str]:
 
 
 def filled(*topics: str) -> FairQueue:
-    turns = FairQueue(lane_of)
+    turns = FairQueue(flow_of)
     for place, topic in enumerate(topics):
         turns.put(message(topic, place), 1)
     assert len(turns) == len(topics)
     return turns
 
 
-def test_one_of_each_lane_has_its_turn() -> None:
+def test_one_of_each_flow_has_its_turn() -> None:
     turns = filled("a/a", "a/a", "a/a", "b/b", "b/b", "c/c")
     assert taken(turns) == ["a/a0", "b/b3", "c/c5", "a/a1", "b/b4", "a/a2"]
     assert turns.take() is None
     assert not turns._senders
-    assert not turns._lanes
+    assert not turns._flows
 
 
 def test_whoever_comes_while_another_has_thousands_waits_for_one_of_them() -> None:
@@ -52,11 +52,11 @@ def test_whoever_comes_while_another_has_thousands_waits_for_one_of_them() -> No
     assert found[0].topic == "b/b"
 
 
-def test_senders_that_share_a_lane_share_its_turns() -> None:
+def test_senders_that_share_a_flow_share_its_turns() -> None:
     assert taken(filled("x/?", "y/?", "z/?", "a/a")) == ["x/?0", "a/a3", "y/?1", "z/?2"]
 
 
-def test_a_sender_stays_in_its_lane_as_long_as_it_has_something_there() -> None:
+def test_a_sender_stays_in_its_flow_as_long_as_it_has_something_there() -> None:
     turns = filled("x/?", "y/?", "x/?")
     turns.put(message("x/x", 3), 1)
     assert taken(turns) == ["x/?0", "y/?1", "x/?2", "x/x3"]
@@ -66,7 +66,7 @@ def test_a_sender_stays_in_its_lane_as_long_as_it_has_something_there() -> None:
     assert taken(turns) == ["x/x4", "y/?5", "x/x6"]
 
 
-def test_nothing_that_came_later_passes_what_has_no_lane() -> None:
+def test_nothing_that_came_later_passes_what_has_no_flow() -> None:
     turns = filled("a/a", "a/a", "value", "b/b", "a/a")
     assert taken(turns) == ["a/a0", "value2", "b/b3", "a/a1", "a/a4"]
 

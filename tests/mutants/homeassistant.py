@@ -273,7 +273,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         old="            db.execute(queries.SEE_OFFERS)\n",
         new="",
         guarantee="what a bridge's ComfyUIs have is known for as long as it is a member",
-        tests=("tests/jobs/test_kept.py",),
+        tests=("tests/jobs/test_adapter_store.py",),
         postgresql=True,
     ),
     Mutant(

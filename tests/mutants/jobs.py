@@ -65,8 +65,8 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="ordered-is-passed",
         file="bridge/jobs/queue.py",
-        old="and prefer(lane) and not self._passes_ordered(first, head)",
-        new="and prefer(lane)",
+        old="and prefer(placement) and not self._passes_ordered(first, head)",
+        new="and prefer(placement)",
         guarantee="a job that is ordered is never passed",
         tests=("tests/jobs/test_queue.py",),
     ),
@@ -81,8 +81,8 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="passes-higher-priority",
         file="bridge/jobs/queue.py",
-        old="if head.rank == first.rank and prefer(lane)",
-        new="if prefer(lane)",
+        old="if head.rank == first.rank and prefer(placement)",
+        new="if prefer(placement)",
         guarantee="a loaded model does not outweigh a priority",
         tests=("tests/jobs/test_queue.py",),
     ),
@@ -242,7 +242,7 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="pinned-anywhere",
         file="bridge/jobs/core/pool.py",
-        old="return lane.name == member.name",
+        old="return placement.name == member.name",
         new="return True",
         guarantee="a job that an attached ComfyUI may have does not run elsewhere meanwhile",
         tests=("tests/jobs/core/test_pool.py",),

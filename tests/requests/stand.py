@@ -26,7 +26,7 @@ from bridge.jobs.job import Envelope, KeptOutput
 from bridge.jobs.journal.sets import SetRecord
 from bridge.jobs.queue import Key
 from bridge.jobs.sets.collect import SetCollector
-from bridge.jobs.sets.driver import Bounds, SetDriver
+from bridge.jobs.sets.driver import QueueLimits, SetDriver
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder
@@ -187,7 +187,7 @@ class Stand:
             dispatcher,
             self.notes,
             catalogue=lambda: self.library.catalogue,
-            bounds=Bounds(MAX_QUEUE, lambda client: permissions.of(client).max_queue),
+            limits=QueueLimits(MAX_QUEUE, lambda client: permissions.of(client).max_queue),
             collector=self.collector,
         )
         self.handler = RequestHandler(

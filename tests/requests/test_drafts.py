@@ -5,11 +5,11 @@ import pytest
 from bridge.contract.errors import ComfyUIUnavailable, InvalidInput
 from bridge.contract.retained import Missing, MissingChoice
 from bridge.requests.drafts import check_runnable, may_be_stale
-from bridge.workflows.binding import Bound
+from bridge.workflows.binding import BoundPrompt
 
 
-def bound(**names: str) -> Bound:
-    return Bound(prompt={}, inputs={}, names=names, given={}, media=[])
+def bound(**names: str) -> BoundPrompt:
+    return BoundPrompt(prompt={}, inputs={}, names=names, given={}, media=[])
 
 
 CHOICE = MissingChoice(node="3", input="ckpt", value="old", allowed=["new"])

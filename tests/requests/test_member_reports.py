@@ -89,7 +89,7 @@ class Bridge(Member):
             return await self.reports.handle(verb, payload, None)
 
     async def passed_on(self) -> list[str]:
-        return await self.journal.kept.names("command")
+        return await self.journal.adapter_store.names("command")
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_all_carry_a_command_out_and_one_answer_has_what_they_did(
 
 async def test_a_command_that_cannot_be_read_delays_no_other(group: list[Bridge]) -> None:
     a = group[0]
-    await a.journal.kept.keep("command", {f"{a.life}.0": b"no command"})
+    await a.journal.adapter_store.keep("command", {f"{a.life}.0": b"no command"})
     assert (await a.ask()).data.released == 3
 
 

@@ -14,7 +14,7 @@ from bridge.contract.errors import BridgeError, InvalidInput
 from bridge.contract.requests import Text
 from bridge.contract.sources import Inline, JobOutput, Upload, Url
 from bridge.workflows import binding
-from bridge.workflows.binding import Bound
+from bridge.workflows.binding import BoundPrompt
 from bridge.workflows.graph import NodeInput
 from bridge.workflows.inputs import KINDS, Input, names_file
 from bridge.workflows.objectinfo import ObjectInfo
@@ -28,7 +28,7 @@ PICTURE = {"base64": base64.b64encode(PNG).decode(), "content_type": "image/png"
 
 def bind(
     document: dict[str, Any], given_: dict[str, Any], main: Text | Inline | None = None
-) -> Bound:
+) -> BoundPrompt:
     return binding.bind(workflow(document), given_, main=main, randint=lambda low, _: low + 42)
 
 
@@ -310,7 +310,7 @@ def test_two_requests_never_mix_and_the_graph_stays_as_it_is(
     shared = workflow(NAMED)
     before = copy.deepcopy(shared.graph)
 
-    def attempt(given_: dict[str, Any]) -> Bound | str:
+    def attempt(given_: dict[str, Any]) -> BoundPrompt | str:
         try:
             return binding.bind(shared, given_, randint=lambda low, _: low)
         except BridgeError as error:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.contract.errors import InvalidInput
 from bridge.workflows import binding, dynamic_prompts, source
-from bridge.workflows.binding import Bound
+from bridge.workflows.binding import BoundPrompt
 from bridge.workflows.conversion import convert
 from bridge.workflows.objectinfo import ObjectInfo
 from bridge.workflows.sidecar import SidecarError
@@ -103,7 +103,7 @@ def built(document: Any, sidecar: str | None = None) -> Workflow:
     return source.read("demo.json", data, beside).build("demo", INFO)
 
 
-def bound(workflow: Workflow, pick: Callable[[int], int] = last, /, **given: Any) -> Bound:
+def bound(workflow: Workflow, pick: Callable[[int], int] = last, /, **given: Any) -> BoundPrompt:
     return binding.bind(workflow, given, randint=lambda low, high: low + pick(high - low + 1))
 
 

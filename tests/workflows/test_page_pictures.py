@@ -47,7 +47,7 @@ def viewed() -> dict[str, Any]:
     return drawing.document()
 
 
-def bound(workflow: Workflow, **given: Any) -> binding.Bound:
+def bound(workflow: Workflow, **given: Any) -> binding.BoundPrompt:
     return binding.bind(workflow, given, randint=lambda low, _: low)
 
 

@@ -13,7 +13,7 @@ from bridge.contract.errors import InvalidInput
 from bridge.contract.messages import encode
 from bridge.contract.requests import Text
 from bridge.workflows import binding, definition, graph, sidecar
-from bridge.workflows.binding import Bound
+from bridge.workflows.binding import BoundPrompt
 from bridge.workflows.graph import WorkflowError
 from bridge.workflows.sidecar import SidecarError
 from bridge.workflows.workflow import Workflow
@@ -32,7 +32,7 @@ def dressed(text: str, document: dict[str, Any] = DOCUMENT) -> Workflow:
     return definition.build("demo", "v1", found, INFO, sidecar.read(text.encode()))
 
 
-def bind(workflow: Workflow, given_: dict[str, Any], **options: Any) -> Bound:
+def bind(workflow: Workflow, given_: dict[str, Any], **options: Any) -> BoundPrompt:
     return binding.bind(workflow, given_, randint=lambda low, _: low + 42, **options)
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from bridge.adapters.homeassistant.fields import Value
 from bridge.jobs.durable import until_on_disk
-from bridge.jobs.journal.kept import Kept
+from bridge.jobs.journal.adapter_store import AdapterStore
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ _decode = msgspec.json.Decoder(Value).decode
 class Inputs:
     """The values of inputs, by workflow and key; those that were never set are not there."""
 
-    def __init__(self, kept: Kept, old: Path) -> None:
+    def __init__(self, store: AdapterStore, old: Path) -> None:
         """`old` is where the file of an earlier version may be."""
-        self._kept = kept
+        self._store = store
         self._old = old
         self._values: dict[str, Value] = {}
 
@@ -42,14 +42,14 @@ class Inputs:
         found = await asyncio.to_thread(self._in_file)
         if found is not None:
             # What was set since in the journal is newer.
-            await self._kept.keep(KIND, found, new=True)
+            await self._store.keep(KIND, found, new=True)
             await asyncio.to_thread(self._put_aside)
         await self.read()
 
     async def read(self) -> None:
         """Read what was kept, perhaps by another bridge. Raises DatabaseError."""
         values = {}
-        for name, value in (await self._kept.all(KIND)).items():
+        for name, value in (await self._store.all(KIND)).items():
             try:
                 values[name] = _decode(value)
             except msgspec.MsgspecError as error:
@@ -66,7 +66,7 @@ class Inputs:
         self._values[name] = value
         # Of two values that are set one after the other the last one stays.
         await until_on_disk(
-            lambda: self._kept.keep(KIND, {name: msgspec.json.encode(self._values[name])})
+            lambda: self._store.keep(KIND, {name: msgspec.json.encode(self._values[name])})
         )
 
     def _in_file(self) -> dict[str, bytes] | None:

@@ -17,7 +17,7 @@ from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.contract.messages import encode
 from bridge.contract.topics import HomeAssistantTopics, Topics, matches
-from bridge.jobs.journal.kept import Kept
+from bridge.jobs.journal.adapter_store import AdapterStore
 from bridge.mqtt import Incoming, Subscription
 from bridge.requests.handler import RequestHandler
 
@@ -123,7 +123,7 @@ class DiscoveryWithdrawal(Extension):
         prefix: str | None,
         *,
         topics: Topics,
-        kept: Kept,
+        store: AdapterStore,
         publisher: Publisher,
         leads: Callable[[], bool],
     ) -> None:
@@ -133,16 +133,16 @@ class DiscoveryWithdrawal(Extension):
         """
         self._prefix = prefix
         self._topics = topics
-        self._kept = kept
+        self._store = store
         self._publisher = publisher
         self._leads = leads
         self._before: list[HomeAssistantTopics] = []
 
     async def start(self) -> None:
         """Read where devices were announced. Raises DatabaseError."""
-        known = await self._kept.names(KIND)
+        known = await self._store.names(KIND)
         if self._prefix is not None and self._prefix not in known:
-            await self._kept.keep(KIND, {self._prefix: b""})
+            await self._store.keep(KIND, {self._prefix: b""})
         others = [each for each in known if each != self._prefix]
         self._before = [HomeAssistantTopics(self._topics, each) for each in others]
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.topics import JOB_VERBS, BadTopic, Request, Topics, matches
-from bridge.mqtt.intake import Lane
+from bridge.mqtt.intake import Flow
 from bridge.mqtt.packets import Incoming
 from bridge.requests.context import RequestContext, Room
 
@@ -96,8 +96,8 @@ def is_nameless(topics: Topics, incoming: Incoming) -> bool:
         return False
 
 
-def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) -> Lane | None:
-    """Return the lane of a message, its client's; None for messages of no client.
+def flow_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) -> Flow | None:
+    """Return the flow of a message, its client's; None for messages of no client.
 
     `knows` tells whether a client has turns of its own. Messages of no client, such as the value
     of a topic that jobs name as an input, are not passed by later messages.
@@ -106,7 +106,7 @@ def lane_of(topics: Topics, incoming: Incoming, knows: Callable[[str], bool]) ->
     if found is None:
         return None
     client = found[0]
-    return Lane(client, client if knows(client) else _NEW)
+    return Flow(client, client if knows(client) else _NEW)
 
 
 def is_dropped(topics: Topics, incoming: Incoming, would_drop: Callable[[str], bool]) -> bool:

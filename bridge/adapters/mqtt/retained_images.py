@@ -16,7 +16,7 @@ from msgspec import Struct
 from bridge.adapters.mqtt.publisher import Publisher
 from bridge.atomicfile import write_file
 from bridge.jobs.durable import until_on_disk
-from bridge.jobs.journal.kept import Kept
+from bridge.jobs.journal.adapter_store import AdapterStore
 from bridge.mqtt import PacketTooLarge
 
 log = logging.getLogger(__name__)
@@ -129,11 +129,11 @@ class SharedImages(RetainedImages):
     """
 
     def __init__(
-        self, kept: Kept, kind: str, publisher: Publisher, topic: Callable[[str], str]
+        self, store: AdapterStore, kind: str, publisher: Publisher, topic: Callable[[str], str]
     ) -> None:
         """`kind`: what they are, in the journal."""
         super().__init__(Path(), publisher, topic)
-        self._journal = kept
+        self._store = store
         self._kind = kind
 
     async def put(self, name: str, image: RetainedImage) -> None:
@@ -142,18 +142,18 @@ class SharedImages(RetainedImages):
         if room is not None and len(image.data) > room:
             raise PacketTooLarge(len(image.data), room)
         data = {name: msgspec.msgpack.encode(image)}
-        await until_on_disk(lambda: self._journal.keep(self._kind, data))
+        await until_on_disk(lambda: self._store.keep(self._kind, data))
         self._publish(name, image)
         await until_on_disk(lambda: self._agree(name, image))
 
     async def remove(self, name: str) -> None:
         """Clear and delete a name's image."""
-        await self._journal.drop(self._kind, name)
+        await self._store.drop(self._kind, name)
         self._publisher.publish(self._topic(name), None, retain=True)
 
     async def get(self, name: str) -> RetainedImage | None:
         """Return the last image of a name."""
-        data = await self._journal.get(self._kind, name)
+        data = await self._store.get(self._kind, name)
         try:
             return None if data is None else _decode(data)
         except msgspec.MsgspecError as error:
@@ -167,7 +167,7 @@ class SharedImages(RetainedImages):
 
         `refused` is called for each image that this broker does not take.
         """
-        kept = await self._journal.names(self._kind)
+        kept = await self._store.names(self._kind)
         gone = [name for name in kept if name not in names]
         for name in gone:
             await self.remove(name)
@@ -186,9 +186,13 @@ class SharedImages(RetainedImages):
 
 
 def retained_images(
-    folder: Path, kept: Kept | None, kind: str, publisher: Publisher, topic: Callable[[str], str]
+    folder: Path,
+    store: AdapterStore | None,
+    kind: str,
+    publisher: Publisher,
+    topic: Callable[[str], str],
 ) -> RetainedImages:
     """Make the store of one kind of image: in the journal of a group, or else in a folder."""
-    if kept is None:
+    if store is None:
         return RetainedImages(folder, publisher, topic)
-    return SharedImages(kept, kind, publisher, topic)
+    return SharedImages(store, kind, publisher, topic)

@@ -21,7 +21,7 @@ from bridge.adapters.mqtt.incoming import (
     is_dropped,
     is_nameless,
     kind_of_other,
-    lane_of,
+    flow_of,
     needs_delivery,
     read_request,
 )
@@ -171,7 +171,7 @@ class Subscriber:
             packet_limit=self._settings.max_packet,
             receive_maximum=RECEIVE_WINDOW,
             pacer=self._pacer,
-            lane_of=lambda incoming: lane_of(self._topics, incoming, self._handler.knows),
+            flow_of=lambda incoming: flow_of(self._topics, incoming, self._handler.knows),
             needs_5=None if self._group is None else GROUP,
         )
 

@@ -70,7 +70,7 @@ class Book:
             job.key,
             seq=job.seq,
             priority=_FIRST if pinned else job.priority,
-            lane=job.needs if entry.pinned is None else PinnedTo(entry.pinned),
+            placement=job.needs if entry.pinned is None else PinnedTo(entry.pinned),
             ordered=job.ordered,
         )
         self.estimates.queued(job.workflow)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from msgspec import Struct
 
 from bridge.contract.retained import InstanceState as StateName
-from bridge.jobs.queue import Key, Lane, Queue
+from bridge.jobs.queue import Key, Placement, Queue
 from bridge.workflows.catalogue import Needs
 
 # One runs, one waits behind it.
@@ -30,7 +30,7 @@ CanRun = Callable[[str, Needs], bool]
 
 
 class PinnedTo(Struct, frozen=True):
-    """A lane of its own: jobs that one ComfyUI has already."""
+    """The placement of a job that one ComfyUI has already: only that one may run it."""
 
     name: str
 
@@ -149,9 +149,9 @@ class Member:
         self._models = needs.models or self.models
         self._loaded_in = self.availability.memory
 
-    def fits(self, lane: Lane) -> bool:
-        """True if a job of this lane would run with what is loaded."""
-        return isinstance(lane, Needs) and lane.models in ((), self.models)
+    def fits(self, placement: Placement) -> bool:
+        """True if a job of this placement would run with the models that are loaded."""
+        return isinstance(placement, Needs) and placement.models in ((), self.models)
 
 
 class Pool:
@@ -195,9 +195,9 @@ class Pool:
         """
         left = not member.is_free(now) and len(queue) <= idle_elsewhere
         if member.held is not None or left:
-            return queue.take(may_take=lambda lane: lane == PinnedTo(member.name))
+            return queue.take(may_take=lambda placement: placement == PinnedTo(member.name))
         return queue.take(
-            may_take=None if self._no_choice else lambda lane: self._may_take(member, lane, now),
+            may_take=None if self._no_choice else lambda placement: self._may_take(member, placement, now),
             prefer=member.fits if member.models else None,
             reorder_s=reorder_s,
             now=now,
@@ -205,29 +205,29 @@ class Pool:
 
     def wanted(self, member: Member, queue: Queue) -> bool:
         """True if jobs wait that could run there."""
-        lanes = queue.lanes()
+        placements = queue.placements()
         if self._no_choice:
-            return bool(lanes)
+            return bool(placements)
         return any(
-            lane.name == member.name
-            if isinstance(lane, PinnedTo)
-            else isinstance(lane, Needs) and self._can_run(member.name, lane)
-            for lane in lanes
+            placement.name == member.name
+            if isinstance(placement, PinnedTo)
+            else isinstance(placement, Needs) and self._can_run(member.name, placement)
+            for placement in placements
         )
 
-    def _may_take(self, member: Member, lane: Lane, now: float) -> bool:
-        if isinstance(lane, PinnedTo):
-            return lane.name == member.name
-        if not (isinstance(lane, Needs) and self._can_run(member.name, lane)):
+    def _may_take(self, member: Member, placement: Placement, now: float) -> bool:
+        if isinstance(placement, PinnedTo):
+            return placement.name == member.name
+        if not (isinstance(placement, Needs) and self._can_run(member.name, placement)):
             return False
         for other in self:
             if other is member or other.held is not None:
                 continue
             if not (other.has_room and other.is_free(now)):
                 continue
-            if not self._can_run(other.name, lane):
+            if not self._can_run(other.name, placement):
                 continue
-            loaded_there = lane.models and other.models == lane.models != member.models
+            loaded_there = placement.models and other.models == placement.models != member.models
             if not member.is_free(now) or loaded_there:
                 return False
         return True

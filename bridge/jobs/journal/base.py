@@ -14,8 +14,8 @@ from bridge.contract.messages import State
 from bridge.jobs.clock import Clock
 from bridge.jobs.database import Database, Stepped, Transaction, Work
 from bridge.jobs.journal import membership, rows, touched
+from bridge.jobs.journal.adapter_store import AdapterStore
 from bridge.jobs.journal.commands import PassedCommands
-from bridge.jobs.journal.kept import Kept
 from bridge.jobs.journal.offers import Offers
 from bridge.jobs.journal.rows import Record
 from bridge.jobs.journal.schema import SCHEMA
@@ -65,7 +65,7 @@ class Base:
         numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)
         self.sets = Sets(self._database, numbers)
         self.webhooks = Webhooks(self._database)
-        self.kept = Kept(self._database)
+        self.adapter_store = AdapterStore(self._database)
         self.offers = Offers(self._database)
         self.commands = PassedCommands(self._database, lambda: self._owner, self._notify)
         self.sets.on_hooks = self.webhooks.new

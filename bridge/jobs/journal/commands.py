@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 # The words of the notices: a command was passed on, one was reported about.
 PASSED_ON, REPORTED = "command", "report"
 _KIND = "command"
-_TOUCHED = touched.kept(_KIND)
+_TOUCHED = touched.adapter_store(_KIND)
 
 
 class PassedCommand(Struct, frozen=True):

@@ -57,6 +57,6 @@ def workflows(names: Iterable[str]) -> Touched:
     return frozenset(f"workflow {name}" for name in names)
 
 
-def kept(kind: str) -> Touched:
+def adapter_store(kind: str) -> Touched:
     """Return what adapters keep of one kind."""
     return frozenset((f"kept {kind}",))

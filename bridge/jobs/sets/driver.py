@@ -62,7 +62,7 @@ class SetListener(Protocol):
         """Return how many bytes a set's result may have; None: any number."""
 
 
-class Bounds(Struct, frozen=True):
+class QueueLimits(Struct, frozen=True):
     """The limits of waiting jobs: of all clients, and of one."""
 
     max_queue: int
@@ -106,7 +106,7 @@ class SetDriver:
         listener: SetListener,
         *,
         catalogue: Callable[[], NodeCatalogue],
-        bounds: Bounds,
+        limits: QueueLimits,
         collector: SetCollector,
         ours: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -118,7 +118,7 @@ class SetDriver:
         self._dispatcher = dispatcher
         self._listener = listener
         self._catalogue = catalogue
-        self._bounds = bounds
+        self._limits = limits
         self._collector = collector
         self._ours = ours
         self._live: dict[Key, _ActiveSet] = {}
@@ -170,8 +170,8 @@ class SetDriver:
         self._wake.set()
         return record
 
-    async def standing(self, record: SetRecord) -> tuple[Counts, float | None]:
-        """Return where the jobs of a set stand, and in how many seconds it should have ended."""
+    async def counts_and_eta(self, record: SetRecord) -> tuple[Counts, float | None]:
+        """Return how many jobs of a set are in each state, and the seconds until its expected end."""
         counts = await self._counts(record)
         return counts, self._eta_s(record, counts)
 
@@ -290,12 +290,12 @@ class SetDriver:
                 await self._guarded(key, self._make(live, number))
 
     def _room(self, client: str, taken: int) -> int:
-        book, bounds = self._dispatcher.book, self._bounds
+        book, limits = self._dispatcher.book, self._limits
         per_s = self._pace[client].per_s(time.monotonic()) if client in self._pace else 0.0
         return min(
             progress.room(book.pool.usable, per_s, taken),
-            bounds.max_queue - book.queued,
-            bounds.of_client(client) - book.count(client),
+            limits.max_queue - book.queued,
+            limits.of_client(client) - book.count(client),
         )
 
     def _state(self, key: Key) -> str:
@@ -458,7 +458,7 @@ class SetDriver:
 
     async def _publish_status(self, live: _ActiveSet) -> None:
         live.changed, live.status_at = False, time.monotonic()
-        counts, eta_s = await self.standing(live.record)
+        counts, eta_s = await self.counts_and_eta(live.record)
         status = messages.status(live.record, counts, eta_s)
         before, live.last_status = live.last_status, status
         if before is None or (before.state, before.counts) != (status.state, status.counts):

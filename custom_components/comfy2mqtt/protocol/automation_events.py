@@ -19,7 +19,7 @@ OF_BRIDGE = {
 CONDITIONS = tuple(OF_BRIDGE.values())
 
 
-class Standing(NamedTuple):
+class BridgeStatus(NamedTuple):
     """A bridge's state: it can be reached or not, and a job runs at a ComfyUI of it or not."""
 
     is_online: bool
@@ -35,15 +35,15 @@ class Standing(NamedTuple):
         }[condition]
 
 
-OFFLINE = Standing(is_online=False, is_busy=False)
+OFFLINE = BridgeStatus(is_online=False, is_busy=False)
 
 
-def standing(comfyui: Iterable[Mapping[str, Any]], *, is_online: bool) -> Standing:
-    """Return how a bridge stands, by the states of its ComfyUIs."""
-    return Standing(is_online, any(each.get("state") == "busy" for each in comfyui))
+def bridge_status(comfyui: Iterable[Mapping[str, Any]], *, is_online: bool) -> BridgeStatus:
+    """Return a bridge's status, by the states of its ComfyUIs."""
+    return BridgeStatus(is_online, any(each.get("state") == "busy" for each in comfyui))
 
 
-def triggered(before: Standing, now: Standing) -> list[str]:
+def triggered(before: BridgeStatus, now: BridgeStatus) -> list[str]:
     """Return the triggers of the bridge's device for which a change is the cause."""
     return [
         trigger

@@ -39,9 +39,12 @@ class Bridge:
             AnnouncedBridge("comfy2mqtt", "1.0", ("a-main",)),
             topics=topics,
             tree=tree,
-            inputs=Inputs(journal.kept, Path("none")),
+            inputs=Inputs(journal.adapter_store, Path("none")),
             images=SharedImages(
-                journal.kept, "image", cast("Any", broker), lambda name: tree.state(name, "image")
+                journal.adapter_store,
+                "image",
+                cast("Any", broker),
+                lambda name: tree.state(name, "image"),
             ),
             journal=journal,
             files=cast("Any", None),

@@ -22,7 +22,7 @@ def write(old: Path, text: str) -> None:
 
 
 async def opened(journal: Journal, old: Path) -> Inputs:
-    inputs = Inputs(journal.kept, old)
+    inputs = Inputs(journal.adapter_store, old)
     await inputs.open()
     return inputs
 
@@ -67,7 +67,7 @@ async def test_a_file_that_cannot_be_read_is_as_none(journal: Journal, old: Path
 
 
 async def test_a_value_that_cannot_be_read_has_its_default(journal: Journal, old: Path) -> None:
-    await journal.kept.keep("homeassistant input", {"demo/steps": b"{", "demo/size": b"7"})
+    await journal.adapter_store.keep("homeassistant input", {"demo/steps": b"{", "demo/size": b"7"})
     inputs = await opened(journal, old)
     assert inputs.get("demo", "steps") is None
     assert inputs.get("demo", "size") == 7

@@ -25,7 +25,7 @@ async def started(
     made = DiscoveryWithdrawal(
         prefix,
         topics=Topics(),
-        kept=journal.kept,
+        store=journal.adapter_store,
         publisher=cast("Any", broker),
         leads=lambda: leads,
     )

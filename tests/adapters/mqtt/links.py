@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from bridge.mqtt import ConnectionLost, Incoming, Messages, Subscription
-from bridge.mqtt.intake import AckOrder, LaneOf
+from bridge.mqtt.intake import AckOrder, FlowOf
 from bridge.mqtt.link import Connack
 from tests.support.patience import PATIENCE_S
 
@@ -16,10 +16,10 @@ class FakeConnection:
     """Notes in `log` what is done with it; `deliver` and `lose` are the broker's part."""
 
     def __init__(
-        self, log: list[Any], *, fails: Exception | None = None, lane_of: LaneOf | None = None
+        self, log: list[Any], *, fails: Exception | None = None, flow_of: FlowOf | None = None
     ) -> None:
         self.log = log
-        self.messages = Messages(lane_of=lane_of)
+        self.messages = Messages(flow_of=flow_of)
         self._acks = AckOrder(lambda incoming: log.append(("ack", incoming.mid)))
         self.connack = Connack(session_present=True)
         self.packet_limit = None

@@ -12,12 +12,12 @@ from bridge.adapters.mqtt.incoming import (
     is_dropped,
     is_nameless,
     kind_of_other,
-    lane_of,
+    flow_of,
     needs_delivery,
     read_request,
 )
 from bridge.contract.topics import Topics
-from bridge.mqtt import Incoming, Lane
+from bridge.mqtt import Incoming, Flow
 
 TOPICS = Topics()
 TREE = "comfy2mqtt/client/alice"
@@ -208,12 +208,12 @@ def test_a_delivery_is_named_by_session_packet_id_topic_and_payload() -> None:
 
 
 def test_a_client_has_a_turn_of_its_own_once_it_is_known_and_new_ones_share_one() -> None:
-    def lane(topic: str, client: str = "alice") -> Any:
-        return lane_of(TOPICS, message(topic), lambda each: each == client)
+    def flow(topic: str, client: str = "alice") -> Any:
+        return flow_of(TOPICS, message(topic), lambda each: each == client)
 
-    assert lane(f"{TREE}/request/list") == Lane("alice", "alice")
-    new = lane(f"{TREE}/request/list", "bob")
-    other = lane("comfy2mqtt/client/carol/request/list", "bob")
+    assert flow(f"{TREE}/request/list") == Flow("alice", "alice")
+    new = flow(f"{TREE}/request/list", "bob")
+    other = flow("comfy2mqtt/client/carol/request/list", "bob")
     assert (new.sender, other.sender) == ("alice", "carol")
     assert new.name == other.name not in ("alice", "carol", "bob")
-    assert lane("cameras/door") is None
+    assert flow("cameras/door") is None

@@ -117,20 +117,20 @@ async def test_what_several_bridges_show_at_a_time_is_what_the_journal_has(tmp_p
 
     def bridge() -> SharedImages:
         return SharedImages(
-            journal.kept, "display", cast("Any", broker), lambda name: f"display/{name}"
+            journal.adapter_store, "display", cast("Any", broker), lambda name: f"display/{name}"
         )
 
     one, other = bridge(), bridge()
     newer = picture(letter="b")
 
-    keep = journal.kept.keep
+    keep = journal.adapter_store.keep
 
     async def overtaken(kind: str, values: dict[str, bytes], **options: bool) -> None:
         await keep(kind, values, **options)
-        journal.kept.keep = keep  # type: ignore[method-assign]
+        journal.adapter_store.keep = keep  # type: ignore[method-assign]
         await other.put("hall", newer)
 
-    journal.kept.keep = overtaken  # type: ignore[assignment, method-assign]
+    journal.adapter_store.keep = overtaken  # type: ignore[assignment, method-assign]
     await one.put("hall", picture(letter="a"))
     assert broker.held == {"display/hall": newer.data}
     assert await one.get("hall") == newer

@@ -149,8 +149,8 @@ class Setup:
         class Connecting(Subscriber):
             def _connection(self) -> Any:
                 fails = setup.failures.pop(0) if setup.failures else None
-                lane_of = super()._connection()._lane_of
-                setup.connections.append(FakeConnection(setup.log, fails=fails, lane_of=lane_of))
+                flow_of = super()._connection()._flow_of
+                setup.connections.append(FakeConnection(setup.log, fails=fails, flow_of=flow_of))
                 return setup.connections[-1]
 
         self.subscriber = Connecting(

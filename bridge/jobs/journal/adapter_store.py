@@ -11,8 +11,11 @@ from bridge.jobs.database import Database, Transaction
 from bridge.jobs.journal import queries, touched
 
 
-class Kept:
-    """The kept values of a journal; all raise DatabaseError, and LeaseLost as the journal does."""
+class AdapterStore:
+    """The values that adapters keep in a journal.
+
+    All methods raise DatabaseError, and LeaseLost as the journal does.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -39,8 +42,8 @@ class Kept:
             for name, value in values.items():
                 db.execute(query, (kind, name, value))
 
-        await self._database.run(work, touched.kept(kind))
+        await self._database.run(work, touched.adapter_store(kind))
 
     async def drop(self, kind: str, name: str) -> None:
         """Keep something no longer."""
-        await self._database.change(queries.DROP_KEPT, (kind, name), touched.kept(kind))
+        await self._database.change(queries.DROP_KEPT, (kind, name), touched.adapter_store(kind))

@@ -1,4 +1,4 @@
-"""Contents of the files that are kept: the results of a bridge, and the names of actions."""
+"""Contents of the integration's files: the results of a bridge, and the names of actions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Names: TypeAlias = dict[str, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class KeptResults:
+class StoredResults:
     """The results of one client of a bridge, as `Ledger` has them, and the last pictures.
 
     An older version had neither base and client, nor the last job.
@@ -33,13 +33,13 @@ class KeptResults:
 
 
 @decoder("what was kept of results")
-def read_kept(found: Any) -> KeptResults:
+def read_results(found: Any) -> StoredResults:
     """Read what was written. Raises MalformedError."""
     taken = found.get("taken", {})
     if isinstance(taken, list):
         # An older version had no numbers.
         taken = dict.fromkeys(map(str, taken))
-    return KeptResults(
+    return StoredResults(
         base=optional(str, found.get("base")),
         client=optional(str, found.get("client")),
         after=whole(found["after"]),

@@ -20,10 +20,10 @@ def store(hass: HomeAssistant, name: str) -> Store[dict[str, Any]]:
     return Store(hass, _VERSION, f"{DOMAIN}.{name}")
 
 
-async def load(kept: Store[dict[str, Any]], read: Callable[[Any], T]) -> T | None:
+async def load(file: Store[dict[str, Any]], read: Callable[[Any], T]) -> T | None:
     """Return what a decoder reads of a file; None if there is none. Raises MalformedError."""
     try:
-        found = await kept.async_load()
+        found = await file.async_load()
         return None if found is None else read(found)
     # Home Assistant's own part of the file may be damaged, too.
     except (AttributeError, LookupError, TypeError, ValueError) as error:

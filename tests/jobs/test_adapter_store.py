@@ -15,19 +15,19 @@ from tests.support.postgresql import PostgreSQL
 
 
 async def test_what_is_kept_is_there_by_kind_and_name(journal: Journal, where: Path | str) -> None:
-    await journal.kept.keep("a", {"one": b"1", "two": b"2"})
-    await journal.kept.keep("b", {"one": b"3"})
-    await journal.kept.keep("a", {"one": b"4"})
-    await journal.kept.keep("a", {"two": b"5", "three": b"6"}, new=True)
-    await journal.kept.drop("a", "none")
+    await journal.adapter_store.keep("a", {"one": b"1", "two": b"2"})
+    await journal.adapter_store.keep("b", {"one": b"3"})
+    await journal.adapter_store.keep("a", {"one": b"4"})
+    await journal.adapter_store.keep("a", {"two": b"5", "three": b"6"}, new=True)
+    await journal.adapter_store.drop("a", "none")
     await journal.close()
     again = Journal(where)
     await again.open()
-    assert await again.kept.all("a") == {"one": b"4", "two": b"2", "three": b"6"}
-    assert await again.kept.names("a") == ["one", "three", "two"]
-    await again.kept.drop("a", "one")
-    assert await again.kept.get("a", "one") is None
-    assert await again.kept.get("b", "one") == b"3"
+    assert await again.adapter_store.all("a") == {"one": b"4", "two": b"2", "three": b"6"}
+    assert await again.adapter_store.names("a") == ["one", "three", "two"]
+    await again.adapter_store.drop("a", "one")
+    assert await again.adapter_store.get("a", "one") is None
+    assert await again.adapter_store.get("b", "one") == b"3"
     await again.close()
 
 
