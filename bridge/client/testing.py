@@ -73,7 +73,7 @@ from bridge.contract.messages import (
 )
 from bridge.contract.retained import BridgeInfo, Definition, Limits
 from bridge.contract.sets import SetAccepted, SetRequest
-from bridge.contract.topics import RUN, UPLOAD, Request, Topics, matches
+from bridge.contract.topics import RUN, UPLOAD, RequestTopic, Topics, matches
 from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription, Version
 from bridge.mqtt.outbox import PubAck
 
@@ -221,7 +221,7 @@ class InMemoryBridge:
         elif isinstance(answer.data, SetAccepted):
             self._sets.run(request.client, answer.data.set_id)
 
-    def _answer(self, request: Request, payload: bytes) -> Any:
+    def _answer(self, request: RequestTopic, payload: bytes) -> Any:
         if request.verb == UPLOAD:
             return self._upload(request, payload)
         client = request.client
@@ -424,7 +424,7 @@ class InMemoryBridge:
             self._publish(self.topics.job(job.client, job.id, *where), piece)
         return replace(part, job_id=job.id)
 
-    def _upload(self, request: Request, payload: bytes) -> UploadReport:
+    def _upload(self, request: RequestTopic, payload: bytes) -> UploadReport:
         upload = request.upload or ""
         key = (request.client, upload)
         if not request.fin and request.offset is None:

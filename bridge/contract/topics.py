@@ -28,7 +28,7 @@ FIN = "fin"
 JOB_VERBS = (RUN, SUBMIT)
 
 
-class Request(msgspec.Struct, frozen=True):
+class RequestTopic(msgspec.Struct, frozen=True):
     """A request topic, read: `client/<client>/request/<verb>`, and for two verbs more.
 
     `run/<workflow>[/<job_id>]`; `upload/<upload_id>[/<offset>]`, `upload/<upload_id>/fin`.
@@ -303,7 +303,7 @@ class Topics:
         rest = topic.removeprefix(prefix)
         return topic.startswith(prefix) and bool(rest) and not set(rest) & set("+#$\0")
 
-    def parse_request(self, topic: str) -> Request | None:
+    def parse_request(self, topic: str) -> RequestTopic | None:
         """Read a request topic.
 
         Returns None for a topic that names no valid client or verb: there is nobody to answer.
@@ -397,24 +397,24 @@ class HomeAssistantTopics:
         return None
 
 
-def _request(client: str, verb: str, names: list[str], topic: str) -> Request:
+def _request(client: str, verb: str, names: list[str], topic: str) -> RequestTopic:
     match verb, names:
         case "run", [workflow] if is_id(workflow):
-            return Request(client, verb, workflow)
+            return RequestTopic(client, verb, workflow)
         case "run", [workflow, job_id] if is_id(workflow) and is_id(job_id):
-            return Request(client, verb, workflow, job_id)
+            return RequestTopic(client, verb, workflow, job_id)
         case "upload", [upload] if is_id(upload):
-            return Request(client, verb, upload=upload)
+            return RequestTopic(client, verb, upload=upload)
         case "upload", [upload, "fin"] if is_id(upload):
-            return Request(client, verb, upload=upload, fin=True)
+            return RequestTopic(client, verb, upload=upload, fin=True)
         case "upload", [upload, offset] if is_id(upload) and _OFFSET.fullmatch(offset):
-            return Request(client, verb, upload=upload, offset=int(offset))
+            return RequestTopic(client, verb, upload=upload, offset=int(offset))
         case "upload", _:
             shape = f"request/upload/<id>[/<offset>] or .../fin, the id {ID_RULE}"
         case "run", _:
             shape = f"request/run/<workflow>[/<job_id>], each {ID_RULE}"
         case _, []:
-            return Request(client, verb)
+            return RequestTopic(client, verb)
         case _:
             shape = f"request/{verb}, with nothing after it"
     raise BadTopic(f"the topic must end in {shape}", client=client, verb=verb, topic=topic)

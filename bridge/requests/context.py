@@ -11,6 +11,7 @@ from bridge.contract.errors import BridgeError
 from bridge.contract.messages import Part, Submit, Transaction
 from bridge.contract.requests import Text
 from bridge.contract.sources import Inline
+from bridge.contract.topics import RequestTopic
 
 
 class Room(Protocol):
@@ -43,7 +44,7 @@ def _nothing() -> None:
 
 
 class RequestContext(Struct, frozen=True, kw_only=True):
-    """A request as an adapter received it.
+    """A request as an adapter received it; `topic` names the client, the verb and what it is about.
 
     `submit` is work that the adapter has composed itself, in place of a payload to be decoded.
     `response_topic` was checked by the adapter. `expiry_s` is how long the job may wait for its
@@ -52,13 +53,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     acknowledged before this one: for what takes long and changes nothing, so that it may be lost.
     """
 
-    client: str
-    verb: str
-    workflow: str | None = None
-    job_id: str | None = None
-    upload: str | None = None
-    offset: int | None = None
-    fin: bool = False
+    topic: RequestTopic
     payload: bytes = b""
     submit: Submit | None = None
     content_type: str | None = None
@@ -70,6 +65,16 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     redelivered: bool = False
     room: Room | None = None
     let_pass: Callable[[], None] = _nothing
+
+    @property
+    def client(self) -> str:
+        """The client that sent it."""
+        return self.topic.client
+
+    @property
+    def verb(self) -> str:
+        """The verb that it asks for."""
+        return self.topic.verb
 
 
 class Submission(Struct, frozen=True):

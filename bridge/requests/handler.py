@@ -99,7 +99,7 @@ class RequestHandler:
             self._rate_limiter.count(context.client)
             self._processor.request(context.client, context.verb, len(context.payload))
             if context.verb == UPLOAD:
-                if context.offset is None:
+                if context.topic.offset is None:
                     transaction = requests.transaction_of(context.payload, context.correlation)
                 respond(Answer(data=await self._upload(context), transaction=transaction))
                 return
@@ -167,11 +167,12 @@ class RequestHandler:
 
     async def _upload(self, context: RequestContext) -> UploadReport:
         """Handle an upload: whole, or its beginning, a part, or its end."""
-        client, upload = context.client, context.upload or ""
-        if context.fin:
+        topic = context.topic
+        client, upload = topic.client, topic.upload or ""
+        if topic.fin:
             return await self._uploads.finish(client, upload)
-        if context.offset is not None:
-            return await self._uploads.part(client, upload, context.offset, context.payload)
+        if topic.offset is not None:
+            return await self._uploads.part(client, upload, topic.offset, context.payload)
         begin = requests.decode_begin_upload(context.payload, context.content_type)
         if begin is not None:
             return await self._uploads.begin(client, upload, begin)
@@ -327,8 +328,8 @@ def _decode(context: RequestContext) -> tuple[Request | SetRequest, _Main]:
     if context.verb != RUN:
         return requests.decode(context.verb, context.payload), None
     run = requests.decode_run(
-        context.workflow or "",
-        context.job_id,
+        context.topic.workflow or "",
+        context.topic.job_id,
         context.payload,
         context.content_type,
         context.user_properties,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.contract.channels import PARAMETERS, channels
-from bridge.contract.topics import BadTopic, Request, Topics, is_filter, is_id, matches
+from bridge.contract.topics import BadTopic, RequestTopic, Topics, is_filter, is_id, matches
 
 TOPICS = Topics("base")
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
@@ -14,9 +14,9 @@ IDS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 @given(client=IDS, workflow=IDS, job_id=IDS)
 def test_a_run_topic_comes_back_as_it_was_built(client: str, workflow: str, job_id: str) -> None:
     topic = TOPICS.request(client, "run", workflow, job_id)
-    assert TOPICS.parse_request(topic) == Request(client, "run", workflow, job_id)
+    assert TOPICS.parse_request(topic) == RequestTopic(client, "run", workflow, job_id)
     topic = TOPICS.request(client, "run", workflow)
-    assert TOPICS.parse_request(topic) == Request(client, "run", workflow, None)
+    assert TOPICS.parse_request(topic) == RequestTopic(client, "run", workflow, None)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ def test_a_filter_matches_as_mqtt_has_it(topic_filter: str, topic: str, *, match
 
 @given(client=IDS, verb=IDS.filter(lambda verb: verb != "run"))
 def test_any_other_verb_stands_alone(client: str, verb: str) -> None:
-    assert TOPICS.parse_request(TOPICS.request(client, verb)) == Request(client, verb)
+    assert TOPICS.parse_request(TOPICS.request(client, verb)) == RequestTopic(client, verb)
 
 
 @given(st.text())
 def test_any_text_is_a_request_or_refused_or_nothing(text: str) -> None:
     for topic in (text, f"base/client/{text}", f"base/client/me/request/{text}"):
-        found: Request | BadTopic | None
+        found: RequestTopic | BadTopic | None
         try:
             found = TOPICS.parse_request(topic)
         except BadTopic as error:

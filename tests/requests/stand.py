@@ -20,7 +20,7 @@ from bridge.contract.messages import OutputInfo, Part, Transaction, encode
 from bridge.contract.numbering import Numbered
 from bridge.contract.retained import Choices
 from bridge.contract.sets import SetResult, SetStatus
-from bridge.contract.topics import Topics
+from bridge.contract.topics import RequestTopic, Topics
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.job import Envelope, KeptOutput
 from bridge.jobs.journal.sets import SetRecord
@@ -49,6 +49,7 @@ MAX_QUEUE = 3
 ENCODER = Encoder(Topics(), {"keep_results_s": 700.0, "keep_outputs_s": 80.0})
 # What comes with a request, rather than in it.
 _BESIDE = {"client", "correlation", "expiry_s", "response_topic", "room", "user_properties"}
+_IN_TOPIC = RequestTopic.__struct_fields__
 PICTURE = NAMED
 SIMPLE: dict[str, Any] = {
     **{number: NAMED[number] for number in ("1", "2", "9")},
@@ -228,7 +229,9 @@ class Stand:
             fields = {name: value for name, value in given.items() if name not in _BESIDE}
             payload = json.dumps(fields).encode()
         answers: list[Answer] = []
-        context = RequestContext(**{"client": "alice", "verb": verb, "payload": payload, **about})
+        levels = {name: about.pop(name) for name in _IN_TOPIC if name in about}
+        topic = RequestTopic(**{"client": "alice", "verb": verb, **levels})
+        context = RequestContext(**{"topic": topic, "payload": payload, **about})
         await self.handler.handle(context, answers.append)
         (answer,) = answers
         if isinstance(context.room, Packets):

@@ -17,6 +17,7 @@ import pytest
 from bridge.config import ClientRights
 from bridge.contract.errors import Busy
 from bridge.contract.messages import encode
+from bridge.contract.topics import RequestTopic
 from bridge.jobs.input_bounds import InputBounds
 from bridge.jobs.queue import Key
 from bridge.requests.context import Answer, RequestContext
@@ -400,6 +401,6 @@ async def test_numbers_leave_in_their_order(stand: Stand) -> None:
     stand.dispatcher.recorder.status = lambda job, *_: order.append(job.key.job_id)  # type: ignore[method-assign]
     for job_id in ("a", "b"):
         payload = json.dumps({"workflow": "simple", "job_id": job_id}).encode()
-        context = RequestContext(client="alice", verb="submit", payload=payload)
+        context = RequestContext(topic=RequestTopic("alice", "submit"), payload=payload)
         await stand.handler.handle(context, respond)
     assert order == ["a", "a", "b", "b"]

@@ -15,6 +15,7 @@ import pytest
 from bridge.config import ClientRights
 from bridge.contract import requests
 from bridge.contract.errors import BadRequest, DependencyFailed
+from bridge.contract.topics import RequestTopic
 from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import KeptOutput
 from bridge.media.files import INLINE_LIMIT
@@ -121,7 +122,9 @@ async def test_a_payload_that_was_read_is_not_read_again_for_its_refusal(
 async def test_what_an_adapter_refuses_is_answered_and_counted(tmp_path: Path) -> None:
     async with standing(tmp_path, alice=ClientRights(requests_per_s=0.1)) as stand:
         answers: list[Answer] = []
-        context = RequestContext(client="alice", verb="run", payload=b'{"transaction": "t"}')
+        context = RequestContext(
+            topic=RequestTopic("alice", "run"), payload=b'{"transaction": "t"}'
+        )
         for _ in range(3):
             stand.handler.refuse(context, BadRequest("retained"), answers.append)
         codes = [answer.error.code for answer in answers if answer.error]
@@ -135,7 +138,8 @@ async def test_a_flood_is_not_answered_at_all(tmp_path: Path) -> None:
         assert (await stand.ask("list")).error is None
         assert (await stand.error("list")).code == "quota_exceeded"
         answers: list[Answer] = []
-        await stand.handler.handle(RequestContext(client="alice", verb="list"), answers.append)
+        context = RequestContext(topic=RequestTopic("alice", "list"))
+        await stand.handler.handle(context, answers.append)
         assert answers == []
         assert stand.handler.would_drop("alice")
         assert not stand.handler.would_drop("bob")

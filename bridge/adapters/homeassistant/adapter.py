@@ -42,7 +42,7 @@ from bridge.contract.messages import (
 )
 from bridge.contract.retained import Definition
 from bridge.contract.sets import SetAccepted
-from bridge.contract.topics import RUN, HomeAssistantTopics, Topics, matches
+from bridge.contract.topics import RUN, HomeAssistantTopics, RequestTopic, Topics, matches
 from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.journal import Journal
@@ -297,9 +297,7 @@ class HomeAssistant(Extension):
             return
         surprise = incoming.payload == discovery.SURPRISE.encode()
         asked = RequestContext(
-            client=CLIENT,
-            verb=RUN,
-            workflow=name,
+            topic=RequestTopic(CLIENT, RUN, name),
             submit=Submit(
                 workflow=name,
                 inputs=self._given(name, device, seeds=not surprise),

@@ -9,7 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
-from bridge.contract.topics import JOB_VERBS, BadTopic, Request, Topics, matches
+from bridge.contract.topics import JOB_VERBS, BadTopic, RequestTopic, Topics, matches
 from bridge.mqtt.intake import Flow
 from bridge.mqtt.packets import Incoming
 from bridge.requests.context import RequestContext, Room
@@ -30,15 +30,13 @@ def read_request(
 ) -> Received | None:
     """Return a message as a request; None if it is none, or nobody could be answered."""
     try:
-        request = topics.parse_request(incoming.topic)
+        topic = topics.parse_request(incoming.topic)
     except BadTopic as bad:
-        context = _context(
-            topics, incoming, Request(bad.client, bad.verb), delivery=delivery, room=room
-        )
-        return Received(context, bad)
-    if request is None:
+        topic = RequestTopic(bad.client, bad.verb)
+        return Received(_context(topics, incoming, topic, delivery=delivery, room=room), bad)
+    if topic is None:
         return None
-    context = _context(topics, incoming, request, delivery=delivery, room=room)
+    context = _context(topics, incoming, topic, delivery=delivery, room=room)
     return Received(context, _refusal(topics, incoming, context))
 
 
@@ -60,25 +58,19 @@ def _refusal(topics: Topics, incoming: Incoming, context: RequestContext) -> Bri
 def _context(
     topics: Topics,
     incoming: Incoming,
-    request: Request,
+    topic: RequestTopic,
     *,
     delivery: str | None,
     room: Room | None,
 ) -> RequestContext:
-    topic = incoming.response_topic
-    allowed = topic is not None and topics.is_reply(request.client, topic)
+    response = incoming.response_topic
+    allowed = response is not None and topics.is_reply(topic.client, response)
     return RequestContext(
-        client=request.client,
-        verb=request.verb,
-        workflow=request.workflow,
-        job_id=request.job_id,
-        upload=request.upload,
-        offset=request.offset,
-        fin=request.fin,
+        topic=topic,
         payload=incoming.payload,
         content_type=incoming.content_type,
         user_properties=incoming.user_properties,
-        response_topic=topic if allowed else None,
+        response_topic=response if allowed else None,
         correlation=incoming.correlation_data,
         expiry_s=incoming.message_expiry,
         delivery=delivery,

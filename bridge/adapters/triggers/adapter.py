@@ -19,7 +19,7 @@ from bridge.config import ConfigError, Trigger
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import Accepted
 from bridge.contract.retained import BridgeEvent
-from bridge.contract.topics import Topics
+from bridge.contract.topics import SUBMIT, RequestTopic, Topics
 from bridge.mqtt import Connection, Incoming, Subscription
 from bridge.requests.context import Answer, RequestContext
 from bridge.requests.handler import RequestHandler
@@ -117,8 +117,7 @@ class Triggers(Extension):
             self._publish_failure(table, message, error)
             return
         asked = RequestContext(
-            client=table.client,
-            verb="submit",
+            topic=RequestTopic(table.client, SUBMIT),
             submit=submit,
             expiry_s=incoming.message_expiry,
             # One message may fire several triggers.

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Raw
 
 from bridge.contract.messages import JobStatus, OutputInfo, Result, Timings, encode
+from bridge.contract.topics import RequestTopic
 from bridge.jobs.job import Envelope, Job
 from bridge.jobs.queue import Key
 from bridge.requests.context import RequestContext
@@ -80,4 +81,4 @@ def result(**fields: Any) -> bytes:
 
 
 def asked(verb: str = "ack", **fields: Any) -> RequestContext:
-    return RequestContext(client="alice", verb=verb, **fields)
+    return RequestContext(topic=RequestTopic("alice", verb), **fields)

@@ -9,15 +9,15 @@ import pytest
 
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
+    flow_of,
     is_dropped,
     is_nameless,
     kind_of_other,
-    flow_of,
     needs_delivery,
     read_request,
 )
-from bridge.contract.topics import Topics
-from bridge.mqtt import Incoming, Flow
+from bridge.contract.topics import RequestTopic, Topics
+from bridge.mqtt import Flow, Incoming
 
 TOPICS = Topics()
 TREE = "comfy2mqtt/client/alice"
@@ -46,12 +46,7 @@ def test_a_request_is_read_with_all_that_its_packet_says() -> None:
         dup=True,
     )
     assert refusal is None
-    assert (context.client, context.verb, context.workflow, context.job_id) == (
-        "alice",
-        "run",
-        "demo",
-        "j1",
-    )
+    assert context.topic == RequestTopic("alice", "run", "demo", "j1")
     assert (context.payload, context.content_type) == (b"hello", "text/plain")
     assert context.user_properties == [("traceparent", "x")]
     assert context.response_topic == f"{TREE}/reply/here"
@@ -71,7 +66,7 @@ def test_the_parts_of_an_upload_are_distinguished(
 ) -> None:
     context, refusal = read(f"{TREE}/request/upload/{topic}")
     assert refusal is None
-    assert (context.upload, context.offset, context.fin) == (upload, offset, fin)
+    assert context.topic == RequestTopic("alice", "upload", upload=upload, offset=offset, fin=fin)
 
 
 def test_a_retained_request_is_refused_with_what_clears_it() -> None:
