@@ -11,6 +11,8 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from bridge.comfyui.frames import OutputHeader
+
 
 class Queued(msgspec.Struct, frozen=True, tag=True):
     """ComfyUI has the prompt in its queue."""
@@ -52,17 +54,10 @@ class PromptPreview(msgspec.Struct, frozen=True, tag=True):
 class NodeOutput(msgspec.Struct, frozen=True, tag=True):
     """An output of one of our output nodes: the bytes that the node encoded, never copied.
 
-    Each (`node`, `index`) comes once. `width` and `height` are pixels, 0 if there are none.
+    Each (`node`, `index`) of a header comes once.
     """
 
-    node: str
-    index: int
-    name: str
-    content_type: str
-    size: int
-    sha256: str
-    width: int
-    height: int
+    header: OutputHeader
     data: bytes | memoryview
 
 

@@ -101,17 +101,7 @@ class Execution:
         if (header.node, header.index) in self._given:
             return
         self._given.add((header.node, header.index))
-        yield events.NodeOutput(
-            node=header.node,
-            index=header.index,
-            name=header.name,
-            content_type=header.content_type,
-            size=header.size,
-            sha256=header.sha256,
-            width=header.width,
-            height=header.height,
-            data=data,
-        )
+        yield events.NodeOutput(header, data)
 
     def disconnected(self) -> None:
         """Note that frames may have been missed."""

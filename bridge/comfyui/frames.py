@@ -139,7 +139,11 @@ class PreviewImage(msgspec.Struct, frozen=True):
 
 
 class OutputHeader(msgspec.Struct, frozen=True):
-    """Our output node's description of its bytes; `prompt_id` is left out in `ui` outputs."""
+    """Our output node's description of its bytes.
+
+    `size` is in bytes; `width` and `height` are pixels, 0 if there are none. `prompt_id` is left
+    out in `ui` outputs.
+    """
 
     node: str
     index: int

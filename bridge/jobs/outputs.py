@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from bridge.aio import sha256_of
 from bridge.comfyui.errors import ComfyUIError, NotFound, ReplyTooLarge, UnexpectedAnswer
 from bridge.comfyui.events import Executed, NodeOutput, SocketImage
+from bridge.comfyui.frames import OutputHeader
 from bridge.contract.errors import ExecutionError
 from bridge.contract.messages import MissingOutput, OutputInfo, or_unset
 from bridge.contract.retained import OutputDefinition
@@ -55,7 +56,7 @@ class _FoundOutput(Struct):
     order: tuple[int, int]
     content: _Content | None = None
     filename: str | None = None
-    header: NodeOutput | None = None
+    header: OutputHeader | None = None
     known: Sniffed | None = None
     preview: bool = False
 
@@ -82,14 +83,14 @@ class Collector:
 
     def received(self, event: NodeOutput | SocketImage) -> None:
         """Take an output whose bytes came over the socket."""
-        order = (0, event.index)
         if isinstance(event, NodeOutput):
+            header = event.header
             # The hash was made where the bytes were.
-            content = _Content(event.data, event.sha256)
-            self._found.append(_FoundOutput(event.node, order, content, header=event))
+            content = _Content(event.data, header.sha256)
+            self._found.append(_FoundOutput(header.node, (0, header.index), content, header=header))
             self._offer_ready()
         else:
-            self._get(_FoundOutput(event.node, order), _given(event.data))
+            self._get(_FoundOutput(event.node, (0, event.index)), _given(event.data))
 
     def executed(self, event: Executed) -> None:
         """Take the files and texts that an output node lists."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -73,17 +72,15 @@ class Outbox:
         receive_maximum: int,
         *,
         pacer: Pacer | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Send on `wire`, with at most `receive_maximum` messages unacknowledged (4.9).
 
         At most `_IN_FLIGHT` in any case. A message that the broker refuses for its quota is sent
-        again before all others, at the rate of `pacer`. `clock` gives monotonic seconds.
+        again before all others, at the rate of `pacer`.
         """
         self._wire = wire
         self._window = min(receive_maximum, _IN_FLIGHT)
         self._pacer = pacer or Pacer()
-        self._clock = clock
         self._resumes: asyncio.TimerHandle | None = None
         self._waiting: deque[_Sending] = deque()
         self._again: deque[_Sending] = deque()  # refused for the quota, in their order
@@ -120,7 +117,7 @@ class Outbox:
         if sending is None:
             return
         if puback.code == QUOTA_EXCEEDED and not self.closed:
-            self._pacer.refused(self._clock())
+            self._pacer.refused(time.monotonic())
             self._again.append(sending)
             self._waiting_size += sending.publish.size
         elif not sending.done.done():
@@ -200,7 +197,7 @@ class Outbox:
         """True if a message may leave now; else sending continues by itself when one may."""
         if self._resumes is not None:
             return False
-        wait_s = self._pacer.wait_s(self._clock())
+        wait_s = self._pacer.wait_s(time.monotonic())
         if wait_s > 0:
             self._resumes = asyncio.get_running_loop().call_later(wait_s, self._resume)
         return wait_s <= 0

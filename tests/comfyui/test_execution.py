@@ -245,7 +245,8 @@ def test_whatever_is_reported_there_is_one_end_and_no_output_twice(
     assert execution.missing() == ()
     told += execution.close()
     assert len(ends(told)) == 1
-    given_outputs = [(one.node, one.index) for one in told if isinstance(one, events.NodeOutput)]
+    headers = [one.header for one in told if isinstance(one, events.NodeOutput)]
+    given_outputs = [(header.node, header.index) for header in headers]
     assert len(given_outputs) == len(set(given_outputs))
     if isinstance(told[-1], events.Succeeded):
         assert set(given_outputs) == {("9", 0), ("9", 1)}

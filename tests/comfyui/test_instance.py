@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
+from msgspec.structs import replace
 
 from bridge.comfyui import events
 from bridge.comfyui.client import ComfyClient
@@ -78,10 +79,11 @@ async def test_an_output_of_ours_comes_with_the_bytes_it_describes(instance: Ins
     told = await ran(instance, our_output(image(size=32)))
     (output,) = only(told, events.NodeOutput)
     assert isinstance(output, events.NodeOutput)
-    assert (output.node, output.index, output.name) == ("2", 0, "image")
-    assert (output.content_type, output.width, output.height) == ("image/png", 32, 32)
+    header = output.header
+    assert (header.node, header.index, header.name) == ("2", 0, "image")
+    assert (header.content_type, header.width, header.height) == ("image/png", 32, 32)
     assert bytes(output.data).startswith(b"\x89PNG")
-    assert output.size == len(output.data)
+    assert header.size == len(output.data)
 
 
 async def test_a_success_has_what_the_history_holds(instance: Instance) -> None:
@@ -160,7 +162,7 @@ async def test_two_prompts_get_no_events_of_each_other(instance: Instance) -> No
     for told, size in ((first, 32), (second, 48)):
         (output,) = only(told, events.NodeOutput)
         assert isinstance(output, events.NodeOutput)
-        assert output.width == size
+        assert output.header.width == size
 
 
 async def test_a_prompt_has_one_follower(instance: Instance) -> None:
@@ -324,7 +326,7 @@ async def test_a_cut_in_the_middle_of_an_output_loses_nothing(
         told += [event async for event in cut]
     (output,) = only(told, events.NodeOutput)
     assert isinstance(output, events.NodeOutput)
-    assert output.size == len(output.data) > 400_000
+    assert output.header.size == len(output.data) > 400_000
     assert isinstance(told[-1], events.Succeeded)
 
 
@@ -463,7 +465,12 @@ async def test_a_prompt_that_ended_can_be_adopted(instance: Instance, comfyui: S
     told = [event async for event in instance.execute(prompt_id, our_output(image()))]
     async with attached(comfyui.url, comfyui.secret) as heir:
         adopted = [event async for event in heir.adopt(prompt_id)]
-    assert only(adopted, events.NodeOutput) == only(told, events.NodeOutput)
+    (first,), (again,) = only(told, events.NodeOutput), only(adopted, events.NodeOutput)
+    assert isinstance(first, events.NodeOutput)
+    assert isinstance(again, events.NodeOutput)
+    # What the history lists leaves the prompt's id out.
+    assert replace(again.header, prompt_id=prompt_id) == replace(first.header, prompt_id=prompt_id)
+    assert again.data == first.data
     assert adopted[-1] == told[-1]
 
 

@@ -23,21 +23,20 @@ MOST_WAITING = 16
 
 
 class Pace:
-    """The number of jobs that ended lately, per second."""
+    """The rate at which jobs end, by a clock in seconds that is never set."""
 
-    def __init__(self, over_s: float = 1.0) -> None:
-        self._over_s = over_s
+    def __init__(self) -> None:
         self._ends: deque[float] = deque(maxlen=4 * MOST)
 
     def ended(self, now: float) -> None:
-        """Note that a job ended, by a clock that is never set."""
+        """Note that a job ended."""
         self._ends.append(now)
 
     def per_s(self, now: float) -> float:
-        """Return how many ended a second, over the last one."""
-        while self._ends and self._ends[0] < now - self._over_s:
+        """Return how many ended in the last second."""
+        while self._ends and self._ends[0] < now - 1.0:
             self._ends.popleft()
-        return len(self._ends) / self._over_s
+        return float(len(self._ends))
 
 
 def window(instances: int, per_s: float) -> int:
