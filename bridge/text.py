@@ -8,12 +8,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from typing import Any
 
 
 def clip(text: str, longest: int, mark: str = "...") -> str:
     """Return a text in at most `longest` characters; `mark` ends one that was longer."""
     return text if len(text) <= longest else text[: longest - len(mark)] + mark
+
+
+def matches_any(globs: Iterable[str], name: str) -> bool:
+    """True if a name matches one of the globs, as a shell has them; case counts."""
+    return any(fnmatchcase(name, each) for each in globs)
 
 
 def one_line(text: str) -> str:

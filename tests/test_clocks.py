@@ -46,7 +46,7 @@ ALLOWED: dict[str, tuple[int, str]] = {
     "bridge/cli/diagnostics.py": (1, _SHOWN),
     "bridge/cli/demo.py": (1, "when a key was made, shown by `keys list`"),
     "bridge/cli/commands/keys.py": (2, "when a key was made, shown by `keys list`"),
-    "bridge/adapters/web/auth.py": (1, "when a key was made, shown by `keys list`"),
+    "bridge/adapters/web/first_login.py": (1, "when a key was made, shown by `keys list`"),
     "bridge/service/bridge_info.py": (1, "when health was published, shown"),
     "bridge/comfyui/instance.py": (2, "since when a ComfyUI is in its state, shown"),
     "bridge/comfyui/updates.py": (1, "when releases were looked for, shown"),

@@ -33,12 +33,12 @@ class Unavailable(Exception):
 class ScalingSources(Struct, frozen=True):
     """The sources of the answers.
 
-    `speaks`: this bridge shows the figures of its group as metrics. `missing` says what this
+    `leads`: this bridge shows the figures of its group as metrics. `missing` says what this
     bridge lacks to work; None: nothing.
     """
 
     backlog: Callable[[], Awaitable[Backlog]]
-    speaks: Callable[[], bool]
+    leads: Callable[[], bool]
     missing: Callable[[], str | None]
 
 
@@ -75,7 +75,7 @@ class Scaling(Collector):
     async def refresh(self) -> None:
         """Read what `collect` will yield: nothing if another bridge shows it, or nobody knows."""
         self._shown = None
-        if self._sources.speaks():
+        if self._sources.leads():
             try:
                 self._shown = await self._read()
             except Unavailable:

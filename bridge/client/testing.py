@@ -27,7 +27,7 @@ from bridge import __version__
 from bridge.client.client import Client
 from bridge.client.testing_sets import InMemorySets, described, part_of
 from bridge.contract import requests
-from bridge.contract.described import Retained, page
+from bridge.contract.described import RetainedMessage, page
 from bridge.contract.errors import (
     BridgeError,
     Conflict,
@@ -192,8 +192,8 @@ class InMemoryBridge:
         found[self.topics.state] = b"online" if self._online else b"offline"
         return [(topic, data) for topic, data in found.items() if matches(pattern, topic)]
 
-    def _described(self) -> dict[str, Retained]:
-        found: dict[str, Retained] = {"bridge/info": self.info}
+    def _described(self) -> dict[str, RetainedMessage]:
+        found: dict[str, RetainedMessage] = {"bridge/info": self.info}
         for name, definition in self.workflows.items():
             found[f"workflow/{name}"] = definition
         return found

@@ -18,7 +18,7 @@ import msgspec
 from bridge.contract import retained
 
 # The contract's words are used as they are: this is what is published.
-StateName: TypeAlias = retained.InstanceState
+StateName: TypeAlias = retained.StateName
 # The one who wants a ComfyUI left to others: the operator, the lock of its GPU, or the install of
 # another release.
 Yielder: TypeAlias = Literal["operator", "gpu", "update"]

@@ -11,7 +11,7 @@ from bridge.contract.errors import UnknownWorkflow
 from bridge.contract.messages import Workflows, encode
 from bridge.contract.retained import BridgeInfo, Choices, ComfyUIState, Definition
 
-Retained = BridgeInfo | ComfyUIState | Choices | Definition
+RetainedMessage = BridgeInfo | ComfyUIState | Choices | Definition
 
 
 class WorkflowsReport(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +41,7 @@ async def pages(
         after = report.next
 
 
-def page(retained: Mapping[str, Retained], asked: Workflows, room: int) -> WorkflowsReport:
+def page(retained: Mapping[str, RetainedMessage], asked: Workflows, room: int) -> WorkflowsReport:
     """Return the page that a request asks for, in at most `room` bytes of JSON.
 
     `retained` is by topic, below the base. Raises UnknownWorkflow for a `name` that there is none
@@ -55,7 +55,7 @@ def page(retained: Mapping[str, Retained], asked: Workflows, room: int) -> Workf
     after = "" if asked.after is UNSET else asked.after
     wanted = [each for each in wanted if each > after]
     left = room - _FIELDS - max(map(len, wanted), default=0)
-    found: dict[str, Retained] = {}
+    found: dict[str, RetainedMessage] = {}
     left_out: list[str] = []
     for index, topic in enumerate(wanted):
         first = index == 0
@@ -78,11 +78,11 @@ _FIELDS = len(b'{"info":,"comfyui":{},"choices":[],"workflows":[],"left_out":[],
 _AROUND = len(b'"":,')
 
 
-def _is_workflow(message: Retained, name: str) -> bool:
+def _is_workflow(message: RetainedMessage, name: str) -> bool:
     return isinstance(message, Definition) and message.name == name
 
 
-def _ever_shorter(message: Retained) -> Iterator[Retained]:
+def _ever_shorter(message: RetainedMessage) -> Iterator[RetainedMessage]:
     """Yield a message, then one without the fields that clients need least."""
     yield message
     if isinstance(message, Definition):
@@ -90,7 +90,7 @@ def _ever_shorter(message: Retained) -> Iterator[Retained]:
 
 
 def _report(
-    found: Mapping[str, Retained], left_out: list[str], next_after: str | UnsetType
+    found: Mapping[str, RetainedMessage], left_out: list[str], next_after: str | UnsetType
 ) -> WorkflowsReport:
     messages = found.values()
     return WorkflowsReport(

@@ -11,7 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 # Whether the broker confines each client to its own tree.
 Isolation = Literal["enforced", "none", "unknown"]
-InstanceState = Literal[
+StateName = Literal[
     "stopped",
     "starting",
     "ready",
@@ -265,7 +265,7 @@ class ComfyUIState(Struct, frozen=True, kw_only=True):
     `yielding` gets no more jobs, and is `yielded` once it has ended its own and freed its memory.
     """
 
-    state: InstanceState
+    state: StateName
     since: float
     restarts: int
     last_error: str | UnsetType = UNSET

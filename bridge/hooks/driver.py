@@ -249,8 +249,8 @@ class Hooks(Extension):
         state = instance.state.state
         if state in _VACANT:
             return True
-        member = self._dispatcher.book.pool[instance.name]
-        return state == "unreachable" and not member.jobs
+        pooled = self._dispatcher.book.pool[instance.name]
+        return state == "unreachable" and not pooled.jobs
 
     # -- what is decided, and what is done --
 

@@ -28,7 +28,7 @@ from bridge.media.files import INLINE_LIMIT, Files, whole
 PIECE = 512 * 1024
 
 # Brings outputs to the sinks of their job; returns what became of each.
-Deliver = Callable[[Job, Sequence[OutputInfo]], Awaitable[list[Delivered]]]
+DeliverOutputs = Callable[[Job, Sequence[OutputInfo]], Awaitable[list[Delivered]]]
 
 
 class Undelivered(Struct, frozen=True, omit_defaults=True):
@@ -50,7 +50,7 @@ class Delivering:
     """Stores the outputs of jobs, and delivers them."""
 
     def __init__(
-        self, journal: Journal, files: Files, finalizer: Finalizer, deliver: Deliver | None
+        self, journal: Journal, files: Files, finalizer: Finalizer, deliver: DeliverOutputs | None
     ) -> None:
         """Without `deliver` jobs have no sinks."""
         self._journal = journal

@@ -23,7 +23,7 @@ from bridge.contract.messages import JobStatus, State
 from bridge.jobs import state
 from bridge.jobs.core import Core, JobLimits, Moment, Phase, effects, events
 from bridge.jobs.core.pool import Availability, CanRun
-from bridge.jobs.delivering import Deliver, Delivering
+from bridge.jobs.delivering import DeliverOutputs, Delivering
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
@@ -66,7 +66,7 @@ class Dispatcher:
         limits: JobLimits,
         finalizer: Finalizer,
         input_files: InputFiles | None = None,
-        deliver: Deliver | None = None,
+        deliver: DeliverOutputs | None = None,
     ) -> None:
         """`can_run` tells whether the ComfyUI of a name has what a job needs.
 

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 Trace = Callable[[Job, Timings, float], None]
 
 # Returns the URL of an output, valid until a time in seconds since the epoch; None if it has none.
-Link = Callable[[Key, OutputInfo, float], Awaitable[str | None]]
+MakeLink = Callable[[Key, OutputInfo, float], Awaitable[str | None]]
 
 # Puts the first image of a job's outputs on a display; returns what was shown, or the error.
 Show = Callable[[Job, str, Sequence[CollectedOutput]], Awaitable[Shown]]
@@ -97,7 +97,7 @@ class Finalizer:
         *,
         show: Show,
         transcoder: Transcoder,
-        link: Link | None = None,
+        link: MakeLink | None = None,
         trace: Trace | None = None,
         result_room: Callable[[Key, Envelope], int | None] = lambda *_: None,
         trial: SizeTrial | None = None,
@@ -283,7 +283,7 @@ class Finalizer:
 
 
 async def linked(
-    link: Link | None, key: Key, infos: Sequence[OutputInfo], until: float
+    link: MakeLink | None, key: Key, infos: Sequence[OutputInfo], until: float
 ) -> list[OutputInfo]:
     """Add to each output the URL that `link` makes, valid until then; none if `link` is None."""
     if link is None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 import uuid
+from secrets import SystemRandom
 from typing import Any
 
 from msgspec import UNSET, Raw, Struct
@@ -34,6 +34,7 @@ from bridge.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
 
+_randint = SystemRandom().randint  # both bounds included
 # A ComfyUI that has just started is asked what it has first: the workflow is not known at once.
 _KNOWN_AFTER_S = 60.0
 _RECHECK_S = 0.5
@@ -111,7 +112,7 @@ class Warmup:
     async def _plan(self) -> Plan:
         """Return the workflow with its defaults. Raises BridgeError."""
         workflow = await self._known()
-        bound = binding.bind(workflow, {}, randint=_draw)
+        bound = binding.bind(workflow, {}, randint=_randint)
         classes = [node["class_type"] for node in bound.prompt.values()]
         paid = self._library.catalogue.partner_nodes(classes)
         if paid or workflow.forbidden or bound.media:
@@ -182,7 +183,3 @@ class _SilentObserver:
 
 async def _no_media(sha256: str) -> Any:
     raise LookupError(sha256)  # what takes media is not run unasked
-
-
-def _draw(lowest: int, highest: int) -> int:
-    return lowest + secrets.randbelow(highest - lowest + 1)

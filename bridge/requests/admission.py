@@ -6,10 +6,10 @@ The order is: bind, check, write to the journal, answer, queue. A job answered w
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from secrets import SystemRandom
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -48,6 +48,7 @@ from bridge.workflows.library import Library
 from bridge.workflows.workflow import Workflow
 
 T = TypeVar("T")
+_randint = SystemRandom().randint  # both bounds included
 # The media in larger payloads take milliseconds to decode.
 _LARGE = 256 * 1024
 # Refusals that depend on the moment, not on the request: the same one may be accepted later.
@@ -199,7 +200,7 @@ class Admission:
             workflow,
             submission.submit.inputs,
             main=submission.main,
-            randint=_draw,
+            randint=_randint,
             simple=submission.context.verb == RUN,
         )
         self.check_partner(submission.client, bound)
@@ -333,7 +334,3 @@ def check_runnable(workflow: Workflow, bound: BoundPrompt, catalogue: NodeCatalo
         drafts.check_runnable(workflow.name, bound, lacking)
         catalogue.note_met(workflow.version, needs)
     return needs
-
-
-def _draw(lowest: int, highest: int) -> int:
-    return lowest + secrets.randbelow(highest - lowest + 1)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, assert_never
 from msgspec import UNSET, UnsetType
 
 from bridge.contract import requests
-from bridge.contract.described import Retained
+from bridge.contract.described import RetainedMessage
 from bridge.contract.errors import BridgeError, Conflict, QuotaExceeded, UnknownJob
 from bridge.contract.messages import (
     Ack,
@@ -77,7 +77,7 @@ class RequestHandler:
         dispatcher: Dispatcher,
         rate_limiter: RateLimiter,
         processor: ProcessorTime,
-        retained: Callable[[], Mapping[str, Retained]],
+        retained: Callable[[], Mapping[str, RetainedMessage]],
     ) -> None:
         """`retained` returns the bridge's retained messages, by topic below the base."""
         self._admission = admission

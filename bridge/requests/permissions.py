@@ -7,7 +7,6 @@ A field that a client's own table leaves out has the value of the table `*`, els
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 
 import msgspec
 from msgspec import Struct
@@ -15,6 +14,7 @@ from msgspec import Struct
 from bridge.config import ClientRights
 from bridge.contract.errors import Forbidden
 from bridge.contract.topics import matches
+from bridge.text import matches_any
 
 EVERYBODY = "*"
 # Unless the setting says: this share of a processor, or what so many requests take.
@@ -77,7 +77,7 @@ class Permissions:
     def check_workflow(self, client: str, workflow: str) -> None:
         """Check that a client may run a workflow of the folder."""
         allowed = self.of(client).workflows
-        if not _named(allowed, workflow):
+        if not matches_any(allowed, workflow):
             raise Forbidden(
                 f"{client!r} may not run {workflow!r}",
                 setting=setting(client, "workflows"),
@@ -124,7 +124,7 @@ class Permissions:
     def check_display(self, client: str, display: str) -> None:
         """Check that a client may show its pictures on a display."""
         allowed = self.of(client).displays
-        if not _named(allowed, display):
+        if not matches_any(allowed, display):
             raise Forbidden(
                 f"{client!r} may not show on {display!r}",
                 setting=setting(client, "displays"),
@@ -134,7 +134,7 @@ class Permissions:
     def check_sink_host(self, client: str, host: str) -> None:
         """Check that a client may have something sent to a host, as far as its name says."""
         allowed = self.of(client).sink_hosts
-        if not _named([each.lower() for each in allowed], host.lower().rstrip(".")):
+        if not matches_any([each.lower() for each in allowed], host.lower().rstrip(".")):
             raise Forbidden(
                 f"{client!r} may not have anything delivered to {host}",
                 host=host,
@@ -149,7 +149,7 @@ class Permissions:
     def check_sink_folder(self, client: str, name: str) -> None:
         """Check that a client may have outputs delivered to a folder of the operator's."""
         allowed = self.of(client).sink_folders
-        if not _named(allowed, name):
+        if not matches_any(allowed, name):
             raise Forbidden(
                 f"{client!r} may not have anything delivered to the folder {name!r}",
                 setting=setting(client, "sink_folders"),
@@ -170,10 +170,6 @@ class Permissions:
 def setting(client: str, field: str) -> str:
     """Return the name of a setting in the table of clients."""
     return f"clients.{client}.{field}"
-
-
-def _named(globs: Sequence[str], name: str) -> bool:
-    return any(fnmatchcase(name, each) for each in globs)
 
 
 def _with(before: Granted, client: ClientRights | None) -> Granted:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import secrets
 import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from secrets import SystemRandom
 from typing import Any, assert_never
 from weakref import WeakValueDictionary
 
@@ -63,6 +63,7 @@ from bridge.workflows import binding
 from bridge.workflows.catalogue import NodeCatalogue
 from bridge.workflows.workflow import Workflow
 
+_randint = SystemRandom().randint  # both bounds included
 # Seconds of the processor for each entry of an axis.
 BOUND_S = 0.000_2
 # Between so many of its entries others have their turn.
@@ -169,7 +170,7 @@ class SetRequests:
         expansion.check_collect(submit, total)
 
         def seeds(name: str, number: int) -> list[int]:
-            return binding.seeds(workflow, name, number, _draw)
+            return binding.seeds(workflow, name, number, _randint)
 
         axes = expansion.axes(submit, totals, seeds)
         self._spend(client, BOUND_S * sum(map(len, axes)))
@@ -269,7 +270,7 @@ class _RepeatedDraws:
         bounds = lowest, highest
         drawn = self._drawn[bounds]
         if self._had[bounds] == len(drawn):
-            drawn.append(_draw(lowest, highest))
+            drawn.append(_randint(lowest, highest))
         self._had[bounds] += 1
         return drawn[self._had[bounds] - 1]
 
@@ -438,7 +439,3 @@ async def _fingerprint(submission: Submission) -> bytes:
     if len(submission.context.payload) <= _HASHED_AT_ONCE:
         return digest()
     return await asyncio.to_thread(digest)
-
-
-def _draw(lowest: int, highest: int) -> int:
-    return lowest + secrets.randbelow(highest - lowest + 1)

@@ -7,7 +7,6 @@ Those of a sidecar or a setting are the operator's, and need none.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from msgspec import UNSET
@@ -21,7 +20,7 @@ from bridge.contract.targets import FolderTarget, HttpTarget, Target, TopicTarge
 from bridge.jobs.job import JobSinks, OutputSink, ResultWebhook
 from bridge.media.download import AllowedHosts
 from bridge.requests.permissions import Permissions, setting
-from bridge.text import in_quotes
+from bridge.text import in_quotes, matches_any
 from bridge.workflows.sidecar import SinkRules
 
 T = TypeVar("T")
@@ -49,7 +48,7 @@ class Sinks:
         sidecar = self._own(rules.put, None if rules.webhook is None else rules.webhook.url)
         put, webhooks = [*asked.put, *sidecar.put], [*asked.webhooks, *sidecar.webhooks]
         for table, sinks in self._tables:
-            if _named(table.workflows, workflow) and _named(table.clients, client):
+            if matches_any(table.workflows, workflow) and matches_any(table.clients, client):
                 put += sinks.put
                 webhooks += sinks.webhooks
         return JobSinks(_once(put), _once(webhooks))
@@ -137,10 +136,6 @@ def check_folder(folder: SinkFolder) -> None:
     if is_there(folder.path.exists) and not is_there(folder.path.is_dir):
         problem = f"{in_quotes(str(folder.path))}: it is a file, not a folder"
         raise ConfigError(problem, "sink_folder", folder.name, "path")
-
-
-def _named(globs: Sequence[str], name: str) -> bool:
-    return any(fnmatchcase(name, each) for each in globs)
 
 
 def _once(given: list[T]) -> list[T]:

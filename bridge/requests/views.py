@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
-from bridge.contract.described import Retained, WorkflowsReport
+from bridge.contract.described import RetainedMessage, WorkflowsReport
 from bridge.contract.described import page as retained_page
 from bridge.contract.errors import InvalidInput
 from bridge.contract.fitting import fit_view
@@ -114,7 +114,7 @@ def page(
 
 
 def described(
-    retained: Mapping[str, Retained],
+    retained: Mapping[str, RetainedMessage],
     asked: Workflows,
     context: RequestContext,
     transaction: Transaction | UnsetType,

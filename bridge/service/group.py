@@ -54,7 +54,7 @@ class GroupParts:
             comfyuis=comfyuis,
             keyed=keyed,
             look_s=config.lease_s / BEATS,
-            leads=self.speaks_for_all,
+            leads=self.leads,
             set_others=descriptions.set_others,
             refresh=descriptions.refresh,
             named=named,
@@ -69,7 +69,7 @@ class GroupParts:
             listener=listener,
         )
         self.group.on_asked = self.offers.asked
-        dispatcher.book.leads = self.speaks_for_all
+        dispatcher.book.leads = self.leads
         dispatcher.book.capacity_elsewhere = retained.capacity_elsewhere
         dispatcher.book.capable_elsewhere = self.offers.capable
         retained.on_others_changed = lambda: dispatcher.handle(events.OthersChanged())
@@ -83,7 +83,7 @@ class GroupParts:
         if self.group is not None:
             await self.group.held()
 
-    def speaks_for_all(self) -> bool:
+    def leads(self) -> bool:
         """True if this bridge has the intake: it takes requests, and acts for the whole group."""
         return self.group is None or self.group.has_intake
 

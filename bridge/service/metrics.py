@@ -50,7 +50,7 @@ def metrics_adapter(
     )
     scaling = ScalingSources(
         backlog=journal.backlog,
-        speaks=lambda: group.speaks_for_all() and group.holds_lease(),
+        leads=lambda: group.leads() and group.holds_lease(),
         missing=missing,
     )
     host, port = host_and_port(listen)

@@ -102,7 +102,7 @@ class BridgeParts:
         retained = Retained(
             self.topics,
             self.publisher,
-            group.speaks_for_all if config.journal else None,
+            group.leads if config.journal else None,
             config.member_name,
         )
         self.clock_report = ClockReport(self.topics, self.publisher)
@@ -124,7 +124,7 @@ class BridgeParts:
             library=self.library,
             publisher=self.publisher,
             transcoder=media.transcoder,
-            leads=group.speaks_for_all,
+            leads=group.leads,
         )
         listeners = as_one(self.publisher, *homeassistant.listeners)
 
@@ -136,7 +136,7 @@ class BridgeParts:
             publisher=self.publisher,
             permissions=self._permissions,
             read=self._read_kept,
-            ours=group.speaks_for_all,
+            leads=group.leads,
         )
         size_probe = SizeProbe(self.topics, self.publisher, self._learn_size)
         self.dispatcher = Dispatcher(
@@ -223,7 +223,7 @@ class BridgeParts:
             sinks=self.sinks,
             size_probe=size_probe,
             refresh=self._refresh,
-            ours=group.speaks_for_all,
+            leads=group.leads,
         )
         self.handler = requests.handler
         triggers = Triggers(
@@ -282,7 +282,7 @@ class BridgeParts:
             journal=self.journal,
             files=self.files,
             uploads=media.uploads,
-            ours=group.speaks_for_all,
+            leads=group.leads,
             jumped=self.clock_report.jumped,
             attempts=[
                 each.output_folder / FOLDER

@@ -46,9 +46,9 @@ class RequestParts:
         sinks: SinkParts,
         size_probe: SizeProbe,
         refresh: Callable[[], Awaitable[bool]],
-        ours: Callable[[], bool],
+        leads: Callable[[], bool],
     ) -> None:
-        """`refresh` reads the nodes of the ComfyUIs again; `ours` is as `set_parts` has it."""
+        """`refresh` reads the nodes of the ComfyUIs again; `leads` is as `set_parts` has it."""
         admission = Admission(
             AdmissionConfig(config.max_queue, permissions, nodes),
             library=library,
@@ -83,7 +83,7 @@ class RequestParts:
                 link=media.links.set_output,
             ),
             spend=processor.spend,
-            ours=ours,
+            leads=leads,
         )
         self.handler = RequestHandler(
             admission=admission,

@@ -40,12 +40,12 @@ class Retention:
         journal: Journal,
         files: Files,
         uploads: Uploads,
-        ours: Callable[[], bool],
+        leads: Callable[[], bool],
         jumped: Callable[[float], None] = lambda _: None,
         attempts: Sequence[Path] = (),
         prompts: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """`ours` returns whether the journal is this bridge's to sweep: of several, one does.
+        """`leads` returns whether the journal is this bridge's to sweep: of several, one does.
 
         `jumped` is called when the wall clock was set, with by how many seconds. `attempts` are
         the folders below which ComfyUIs of ours save, each prompt into one of its name, and
@@ -56,7 +56,7 @@ class Retention:
         self._journal = journal
         self._files = files
         self._uploads = uploads
-        self._ours = ours
+        self._leads = leads
         self._jumped = jumped
         # When the wall clock jumped last, by the journal's.
         self._jumped_at = float("-inf")
@@ -82,7 +82,7 @@ class Retention:
                 log.warning("cannot delete expired data: %s", error)
 
     async def _sweep_journal(self) -> None:
-        if not self._ours():
+        if not self._leads():
             return
         config, now = self._config, self._journal.clock.now()
         await self._journal.note_time()
@@ -95,7 +95,7 @@ class Retention:
         )
 
     async def _sweep_blobs(self) -> None:
-        if self._ours() and self._since_jump_s() > _AGE_S:
+        if self._leads() and self._since_jump_s() > _AGE_S:
             sweep = await asyncio.to_thread(self._files.sweeper, _AGE_S)
             await asyncio.to_thread(sweep, await self._journal.files())
 

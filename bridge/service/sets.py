@@ -60,11 +60,11 @@ def set_parts(
     trial: SizeTrial,
     routes: OutputRoutes,
     spend: Callable[[str, float], None],
-    ours: Callable[[], bool],
+    leads: Callable[[], bool],
 ) -> SetParts:
     """Make the parts of sets. `spend` notes a client's processor time, in seconds.
 
-    `ours`: True while this bridge is the one to drive the sets.
+    `leads`: True while this bridge is the one to drive the sets.
     """
     driver = SetDriver(
         journal,
@@ -82,7 +82,7 @@ def set_parts(
             routes=routes,
             trial=trial,
         ),
-        ours=ours,
+        leads=leads,
     )
     requests = SetRequests(
         admission=admission,

@@ -33,11 +33,11 @@ class SinkParts:
         publisher: Publisher,
         permissions: Permissions,
         read: Read,
-        ours: Callable[[], bool],
+        leads: Callable[[], bool],
     ) -> None:
         """`read` yields the bytes of an output that is kept.
 
-        `ours`: True while this bridge is the one to send webhooks. Raises ConfigError.
+        `leads`: True while this bridge is the one to send webhooks. Raises ConfigError.
         """
         for each in config.sink_folder:
             check_folder(each)
@@ -58,7 +58,7 @@ class SinkParts:
             ),
             check=self._reach,
             gave_up=mqtt.gave_up,
-            ours=ours,
+            leads=leads,
         )
 
     def _reach(self, hook: PendingWebhook) -> AllowedHosts:

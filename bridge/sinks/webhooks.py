@@ -49,19 +49,19 @@ class WebhookSender:
         key: Callable[[], bytes],
         check: CheckHook,
         gave_up: GaveUp,
-        ours: Callable[[], bool] = lambda: True,
+        leads: Callable[[], bool] = lambda: True,
         pauses: Callable[[int, int | None], float | None] = schedule.next_attempt,
     ) -> None:
         """`key` returns the bridge's key, which is read when it is needed first.
 
-        `ours`: True while this bridge is the one of several to send them. `pauses` returns after
+        `leads`: True while this bridge is the one of several to send them. `pauses` returns after
         how long one is sent again, of which so many attempts failed, the last with that status.
         """
         self._journal = journal
         self._key = key
         self._check = check
         self._gave_up = gave_up
-        self._ours = ours
+        self._leads = leads
         self._pauses = pauses
         self._going: dict[str, asyncio.Task[None]] = {}
         self._of_client: Counter[str] = Counter()
@@ -82,7 +82,7 @@ class WebhookSender:
 
     async def _send_due(self, tasks: asyncio.TaskGroup) -> float:
         """Begin to send due webhooks; returns the seconds until the next look."""
-        if not self._ours():
+        if not self._leads():
             return LOOK_AGAIN_S
         now = self._journal.clock.now()
         busy = {client for client, number in self._of_client.items() if number >= AT_ONCE}

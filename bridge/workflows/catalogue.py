@@ -6,8 +6,7 @@ that one offers is a choice. Whether a prompt can run is asked of each by itself
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from msgspec import Struct
 
 from bridge.contract.missing import WEIGHTS
 from bridge.contract.retained import Missing, MissingChoice, MissingInput
+from bridge.text import matches_any
 from bridge.workflows.constraints import Declarations, brings_choices
 from bridge.workflows.graph import Graph, Node, NodeInput, link
 from bridge.workflows.inputs import BY_NODE, CHOICES_SHOWN
@@ -55,15 +55,11 @@ class NodeRules(Struct, frozen=True):
 
     def setting(self, class_type: str) -> str | None:
         """Return which setting forbids a class; None if it is allowed."""
-        if _named(self.deny, class_type):
+        if matches_any(self.deny, class_type):
             return "deny_nodes"
-        if self.allow and not _named(self.allow, class_type):
+        if self.allow and not matches_any(self.allow, class_type):
             return "allow_nodes"
         return None
-
-
-def _named(globs: Sequence[str], name: str) -> bool:
-    return any(fnmatchcase(name, each) for each in globs)
 
 
 class NodeCatalogue:

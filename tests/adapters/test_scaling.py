@@ -56,13 +56,13 @@ async def test_the_figures_of_a_group_are_shown_by_one_bridge() -> None:
     async def read() -> Backlog:
         return Backlog(members=2, kinds=[Work(workflow="colour", queued=3)])
 
-    async def shown(*, speaks: bool) -> list[str]:
-        scaling = Scaling(ScalingSources(read, lambda: speaks, lambda: None))
+    async def shown(*, leads: bool) -> list[str]:
+        scaling = Scaling(ScalingSources(read, lambda: leads, lambda: None))
         await scaling.refresh()
         return [metric.name for metric in scaling.collect()]
 
-    assert "comfy2mqtt_backlog_jobs" in await shown(speaks=True)
-    assert await shown(speaks=False) == []
+    assert "comfy2mqtt_backlog_jobs" in await shown(leads=True)
+    assert await shown(leads=False) == []
 
 
 @pytest.mark.broker

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
 from bridge.contract import described
-from bridge.contract.described import Retained, WorkflowsReport, page
+from bridge.contract.described import RetainedMessage, WorkflowsReport, page
 from bridge.contract.errors import UnknownWorkflow
 from bridge.contract.messages import Workflows, encode
 from bridge.contract.retained import Choices, ComfyUIState, Definition
@@ -20,7 +20,7 @@ def definition(name: str, *, nodes: int = 1) -> Definition:
     )
 
 
-RETAINED: dict[str, Retained] = {
+RETAINED: dict[str, RetainedMessage] = {
     "workflow/b": definition("b"),
     "workflow/a": definition("a"),
     "bridge/comfyui/main": ComfyUIState(state="ready", since=1.0, restarts=0),
@@ -28,7 +28,7 @@ RETAINED: dict[str, Retained] = {
 }
 
 
-def pages(retained: dict[str, Retained], room: int) -> list[WorkflowsReport]:
+def pages(retained: dict[str, RetainedMessage], room: int) -> list[WorkflowsReport]:
     found: list[WorkflowsReport] = []
     after: str | UnsetType = UNSET
     while True:
@@ -51,7 +51,7 @@ def test_one_page_has_all_where_it_fits() -> None:
     room=st.integers(400, 3000),
 )
 def test_pages_fit_and_have_each_workflow_once(sizes: list[int], room: int) -> None:
-    retained: dict[str, Retained] = {
+    retained: dict[str, RetainedMessage] = {
         f"workflow/w{index}": definition(f"w{index}", nodes=size)
         for index, size in enumerate(sizes)
     }

@@ -17,9 +17,9 @@ from bridge.contract.retained import (
     ComfyUIRelease,
     ComfyUIState,
     HookHealth,
-    InstanceState,
     Missing,
     MissingChoice,
+    StateName,
 )
 from bridge.mqtt import Connack
 from tests.custom_components.samples import definition
@@ -55,7 +55,7 @@ def test_what_a_person_has_to_put_right_at_comfyui_is_found(
 
 
 def test_the_states_and_reasons_that_are_problems_are_the_bridges() -> None:
-    assert set(problems._STUCK) | {"unreachable", "busy"} <= set(get_args(InstanceState))
+    assert set(problems._STUCK) | {"unreachable", "busy"} <= set(get_args(StateName))
     assert (ComfyUIForbidden.code, UnexpectedAnswer.code) == problems._REFUSED
     state = ComfyUIState(state="crash_loop", since=1, restarts=5, last_error="no CUDA")
     (found,) = problems.of_comfyui("PC", {"a": json.loads(encode(state))})

@@ -84,7 +84,7 @@ async def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     async def backlog() -> Backlog:
         return Backlog(1, [])
 
-    scaling = Scaling(ScalingSources(backlog, speaks=lambda: True, missing=lambda: None))
+    scaling = Scaling(ScalingSources(backlog, leads=lambda: True, missing=lambda: None))
     await scaling.refresh()
     for family in scaling.collect():
         there.add(family.name)

@@ -13,7 +13,7 @@ from bridge.comfyui import events
 from bridge.comfyui.state import InstanceState
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import JobLimits
-from bridge.jobs.delivering import Deliver
+from bridge.jobs.delivering import DeliverOutputs
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
@@ -174,7 +174,7 @@ async def running_dispatcher(
     *,
     fetch: Fetch | None = None,
     comfyui: QuickComfyUI | None = None,
-    deliver: Deliver | None = None,
+    deliver: DeliverOutputs | None = None,
 ) -> AsyncIterator[RunningDispatcher]:
     journal = Journal(with_tables(folder / "journal.db"))
     files, recorder = Folder(folder / "blobs"), Recorder()

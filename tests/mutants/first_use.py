@@ -31,7 +31,7 @@ FIRST_USE: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="first-login-again",
-        file="bridge/adapters/web/auth.py",
+        file="bridge/adapters/web/first_login.py",
         old="            self._token = None\n            self._keyring",
         new="            self._keyring",
         guarantee="the link of the first login is good once",
@@ -39,7 +39,7 @@ FIRST_USE: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="first-login-from-anywhere",
-        file="bridge/adapters/web/auth.py",
+        file="bridge/adapters/web/first_login.py",
         old=" or not _is_loopback(address):",
         new=":",
         guarantee="the link of the first login is good on the bridge's machine alone",

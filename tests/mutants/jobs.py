@@ -25,7 +25,7 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="behind-another-while-others-idle",
         file="bridge/jobs/core/pool.py",
-        old="left = not member.is_free(now) and len(queue) <= idle_elsewhere",
+        old="left = not instance.is_free(now) and len(queue) <= idle_elsewhere",
         new="left = False",
         guarantee="a job is left to an idle ComfyUI, of whichever bridge, not put behind another",
         tests=("tests/jobs/core/test_pool.py", "tests/simulation/test_fleet.py"),
@@ -242,7 +242,7 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="pinned-anywhere",
         file="bridge/jobs/core/pool.py",
-        old="return placement.name == member.name",
+        old="return placement.name == instance.name",
         new="return True",
         guarantee="a job that an attached ComfyUI may have does not run elsewhere meanwhile",
         tests=("tests/jobs/core/test_pool.py",),

@@ -122,7 +122,7 @@ REQUESTS: tuple[Mutant, ...] = (
     Mutant(
         name="backlog-of-each-member",
         file="bridge/adapters/scaling.py",
-        old="if self._sources.speaks():",
+        old="if self._sources.leads():",
         new="if True:",
         guarantee="the sum of a group's backlog over its bridges counts each job once",
         tests=("tests/adapters/test_scaling.py",),

@@ -9,8 +9,8 @@ WORKFLOWS: tuple[Mutant, ...] = (
     Mutant(
         name="deny-without-weight",
         file="bridge/workflows/catalogue.py",
-        old="if _named(self.deny, class_type):",
-        new="if not self.allow and _named(self.deny, class_type):",
+        old="if matches_any(self.deny, class_type):",
+        new="if not self.allow and matches_any(self.deny, class_type):",
         guarantee="a class on deny_nodes does not run, whatever allow_nodes says",
         tests=("tests/workflows/test_nodes.py",),
     ),

@@ -14,7 +14,7 @@ from msgspec import UnsetType
 
 from bridge.adapters.mqtt.encoder import Encoder
 from bridge.config import ClientRights
-from bridge.contract.described import Retained
+from bridge.contract.described import RetainedMessage
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import OutputInfo, Part, Transaction, encode
 from bridge.contract.numbering import Numbered
@@ -213,8 +213,8 @@ class Stand:
             retained=self._described,
         )
 
-    def _described(self) -> dict[str, Retained]:
-        found: dict[str, Retained] = {
+    def _described(self) -> dict[str, RetainedMessage]:
+        found: dict[str, RetainedMessage] = {
             f"workflow/{name}": each.definition() for name, each in self.library.workflows.items()
         }
         for name, choices in self.library.choices().items():

@@ -329,10 +329,10 @@ def restarted(stand: Stand) -> Iterator[None]:
         stand.dispatcher,
         stand.notes,
         catalogue=lambda: stand.library.catalogue,
-        bounds=old._bounds,
+        limits=old._limits,
         collector=stand.collector,
     )
-    old._ours = lambda: False
+    old._leads = lambda: False
     yield
 
 

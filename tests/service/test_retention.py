@@ -54,7 +54,7 @@ async def test_a_disk_that_lets_nothing_go_does_not_end_the_bridge(
         journal=journal,
         files=files,
         uploads=uploads,
-        ours=lambda: True,
+        leads=lambda: True,
         attempts=[tmp_path / "attempts"],
     )
     caplog.set_level(logging.WARNING)
@@ -96,7 +96,7 @@ async def test_a_file_that_was_just_written_is_not_swept_though_no_row_needs_it_
         journal=journal,
         files=files,
         uploads=Uploads(tmp_path / "uploads", journal, files, UploadRules(1, lambda _: 1, 1.0)),
-        ours=lambda: True,
+        leads=lambda: True,
     )
     await sweeping._sweep_blobs()
     assert {each.name for each in (tmp_path / "blobs").rglob("*") if each.is_file()} == {fresh}
@@ -126,7 +126,7 @@ async def test_a_wall_clock_that_is_set_deletes_nothing_forgets_no_id_and_is_rep
         journal=journal,
         files=files,
         uploads=uploads,
-        ours=lambda: True,
+        leads=lambda: True,
         jumped=jumps.append,
     )
     wall += by
@@ -158,7 +158,7 @@ async def test_a_clients_outputs_stay_bounded_whoever_takes_the_requests(
             journal=member.journal,
             files=files,
             uploads=Uploads(tmp_path / "uploads", member.journal, files, rules),
-            ours=lambda: leads,
+            leads=lambda: leads,
         )
 
     async def kept(member: Member) -> list[str]:

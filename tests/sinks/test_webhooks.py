@@ -196,7 +196,7 @@ async def test_a_receiver_that_does_not_answer_is_left_in_time(
 async def test_a_bridge_that_is_not_the_one_to_send_leaves_them(
     journal: Journal, receiver: Receiver
 ) -> None:
-    async with sending(journal, ours=lambda: False):
+    async with sending(journal, leads=lambda: False):
         await end(journal, "j1", receiver.url())
         await asyncio.sleep(0)
         assert len(await waiting(journal)) == 1

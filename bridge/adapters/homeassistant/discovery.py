@@ -22,7 +22,7 @@ from bridge.adapters.homeassistant.command_components import (
 from bridge.adapters.homeassistant.device_state import OUTCOMES, STATES
 from bridge.adapters.homeassistant.fields import LONGEST_STATE, OFF, ON, Field
 from bridge.contract.reading import UNREADABLE
-from bridge.contract.retained import HEALTH_EXPIRY_S, Definition, InstanceState
+from bridge.contract.retained import HEALTH_EXPIRY_S, Definition, StateName
 from bridge.contract.topics import HomeAssistantTopics, Topics
 
 JPEG = "image/jpeg"
@@ -367,7 +367,7 @@ def _of_bridge(bridge: AnnouncedBridge, topics: Topics) -> dict[str, Component]:
             "platform": "sensor",
             "name": f"ComfyUI {instance}" if several else "ComfyUI",
             "device_class": "enum",
-            "options": list(get_args(InstanceState)),
+            "options": list(get_args(StateName)),
             "state_topic": topics.comfyui(instance),
             "value_template": "{{ value_json.state }}",
             "json_attributes_topic": topics.comfyui(instance),

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.contract.described import Retained as Description
+from bridge.contract.described import RetainedMessage
 from bridge.contract.messages import or_unset
 from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import (
@@ -91,7 +91,7 @@ class Retained:
         """
         self._topics = topics
         self._publisher = publisher
-        self._present: dict[str, Description] = {}
+        self._present: dict[str, RetainedMessage] = {}
         # Who has each GPU, by topic, and for how long a broker keeps that, in seconds.
         self._leases: dict[str, tuple[GpuLease, float | None]] = {}
         self._choices: set[str] = set()
@@ -159,7 +159,7 @@ class Retained:
             self._clear(topic)
         self._choices = topics
 
-    def described(self) -> Mapping[str, Description]:
+    def described(self) -> Mapping[str, RetainedMessage]:
         """Return the bridge's description, its ComfyUIs, workflows and choices, by topic.
 
         The topics are without the base.
@@ -291,7 +291,7 @@ class Retained:
         if self._leads() or topic.startswith(self._topics.comfyui("")):
             self._publisher.publish(topic, message, retain=True)
 
-    def _set(self, topic: str, message: Description) -> None:
+    def _set(self, topic: str, message: RetainedMessage) -> None:
         if self._present.get(topic) != message:
             self._present[topic] = message
             self._publish(topic, message)

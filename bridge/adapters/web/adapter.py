@@ -12,9 +12,10 @@ from aiohttp import web
 
 from bridge.adapters.mqtt.broker_address import public_address, web_address
 from bridge.adapters.web import handlers, responses
-from bridge.adapters.web.auth import Auth, FirstLogin
+from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.broker import Broker
 from bridge.adapters.web.content import DisplayPictures, Page, read_page
+from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.handlers import Handlers
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.keyring import Keyring, KeyringError

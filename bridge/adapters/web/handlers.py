@@ -12,8 +12,9 @@ from typing import Final
 from aiohttp import web
 
 from bridge.adapters.web import responses
-from bridge.adapters.web.auth import Auth, FirstLogin
+from bridge.adapters.web.auth import Auth
 from bridge.adapters.web.content import VERSIONED, DisplayPictures, Page
+from bridge.adapters.web.first_login import FirstLogin
 from bridge.adapters.web.hub import Hub
 from bridge.adapters.web.limits import ConnectionPlaces, network_of
 from bridge.adapters.web.responses import Streamed

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from bridge.jobs.core import effects
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.entry import Entry, Phase
-from bridge.jobs.core.pool import Member
+from bridge.jobs.core.pool import PoolInstance
 
 
 class Adoption:
@@ -27,47 +27,49 @@ class Adoption:
         """Take a job from before this process, which may be at a ComfyUI."""
         entry.adopt = True
         self._book.adopting.add(entry.job.key)
-        member = self._book.pool.get(entry.job.instance)
-        if member is not None and member.attached:
+        instance = self._book.pool.get(entry.job.instance)
+        if instance is not None and instance.attached:
             # If that one is away for long, what became of the job is known only there.
-            entry.pinned = member.name
+            entry.pinned = instance.name
 
-    def starts(self, entry: Entry, member: Member) -> None:
+    def starts(self, entry: Entry, instance: PoolInstance) -> None:
         """Note that a job from before this process is started at a ComfyUI."""
         if not self._all_asked:
-            self._run_by[entry.job.prompt_id] = member.name
+            self._run_by[entry.job.prompt_id] = instance.name
         entry.adopt = False
         self._book.adopting.discard(entry.job.key)
 
-    def usable(self, member: Member) -> list[effects.Effect]:
+    def usable(self, instance: PoolInstance) -> list[effects.Effect]:
         """Note that a ComfyUI became usable; its prompts are listed if that can tell anything."""
-        if member.asked or member.asking:
+        if instance.asked or instance.asking:
             return []
         if self._book.adopting or self._run_by:
-            member.asking = True
-            return [effects.ListPrompts(member.name)]
-        member.asked = True
+            instance.asking = True
+            return [effects.ListPrompts(instance.name)]
+        instance.asked = True
         return []
 
-    def listed(self, member: Member, prompt_ids: Collection[str] | None) -> list[effects.Effect]:
+    def listed(
+        self, instance: PoolInstance, prompt_ids: Collection[str] | None
+    ) -> list[effects.Effect]:
         """Pin the jobs whose prompts a ComfyUI has to it, and cancel those that another one runs.
 
         `prompt_ids` is None if it could not be asked: it is asked again when it is usable again.
         """
-        member.asking = False
+        instance.asking = False
         if prompt_ids is None:
             return []
-        member.asked = True
+        instance.asked = True
         for key in list(self._book.adopting):
             entry = self._book.entries[key]
             if entry.phase is Phase.QUEUED and entry.job.prompt_id in prompt_ids:
                 self._book.dequeue(entry)
-                entry.pinned = member.name
+                entry.pinned = instance.name
                 self._book.enqueue(entry)
         cancelled: list[effects.Effect] = [
-            effects.CancelPrompt(member.name, prompt_id)
+            effects.CancelPrompt(instance.name, prompt_id)
             for prompt_id in prompt_ids
-            if self._run_by.get(prompt_id, member.name) != member.name
+            if self._run_by.get(prompt_id, instance.name) != instance.name
         ]
         if self._all_asked:
             self._run_by.clear()

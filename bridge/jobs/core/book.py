@@ -12,7 +12,7 @@ from bridge.contract.messages import JobStatus, or_none
 from bridge.contract.retained import ComfyUIState
 from bridge.jobs import job_messages
 from bridge.jobs.core.entry import Entry, Phase
-from bridge.jobs.core.pool import Member, PinnedTo, Pool
+from bridge.jobs.core.pool import PinnedTo, Pool, PoolInstance
 from bridge.jobs.estimates import Estimates
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key, Queue
@@ -184,13 +184,13 @@ class Book:
         goes_on_elsewhere = not self.paused and self.capacity_elsewhere()[0] > 0
         return None if goes_on_elsewhere else self.held_here
 
-    def why_blocked(self, member: Member) -> str | None:
+    def why_blocked(self, instance: PoolInstance) -> str | None:
         """Return why a ComfyUI gets no jobs, apart from its state and a paused queue."""
         if self.stopping:
             return "belongs to a bridge that stops"
         if self.stuck:
             return "waits until the outcomes of its jobs can be stored"
-        return member.why_blocked
+        return instance.why_blocked
 
     def outlook(self, job: Job) -> tuple[int | None, float | None]:
         """Return the number of jobs before this one, and the seconds until it will have ended.
@@ -225,7 +225,7 @@ class Book:
         others = self.capable_elsewhere(job.needs)
         if any(state is not None and state.takes_jobs for state in others.values()):
             return None
-        if not others and not self.stuck and all(member.takes_jobs for member in self.pool):
+        if not others and not self.stuck and all(instance.takes_jobs for instance in self.pool):
             return None  # as nearly always: nobody has to look what the job needs
         return self._why_none_takes(job, others)
 
@@ -236,10 +236,12 @@ class Book:
             return _all_away(others)
         if self.stuck:
             return _STUCK
-        members = [member for member in self.pool if member.name in capable] or list(self.pool)
-        if any(member.takes_jobs for member in members):
+        instances = [instance for instance in self.pool if instance.name in capable] or list(
+            self.pool
+        )
+        if any(instance.takes_jobs for instance in instances):
             return None
-        return ", ".join(f"ComfyUI {member.name} {_away(member)}" for member in members)
+        return ", ".join(f"ComfyUI {instance.name} {_away(instance)}" for instance in instances)
 
 
 def _all_away(states: Mapping[str, ComfyUIState | None]) -> str:
@@ -256,6 +258,6 @@ def _away_elsewhere(state: ComfyUIState | None) -> str:
     return or_none(state.held) or _AWAY.get(word, "takes no jobs")
 
 
-def _away(member: Member) -> str:
+def _away(instance: PoolInstance) -> str:
     """Return why a ComfyUI takes no jobs."""
-    return member.why_blocked or _AWAY.get(member.availability.state, "takes no jobs")
+    return instance.why_blocked or _AWAY.get(instance.availability.state, "takes no jobs")

@@ -15,7 +15,7 @@ from bridge.jobs.core import effects, events
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.entry import Withdrawal
 from bridge.jobs.core.life import JobLifecycle, JobLimits, Moment
-from bridge.jobs.core.pool import NEVER, CanRun, Member, Pool
+from bridge.jobs.core.pool import NEVER, CanRun, PoolInstance, Pool
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Transition
@@ -43,8 +43,8 @@ class Core:
     def wakes_at(self) -> Moment:
         """Return when a Tick is due, by each of the clocks; infinity if none is."""
         due = self._life.reasons.due
-        for member in self.book.pool:
-            due = min(due, member.rests_until)
+        for instance in self.book.pool:
+            due = min(due, instance.rests_until)
         return Moment(self._life.deadlines.next, due)
 
     def announced(self, job: Job, n: int) -> JobStatus:
@@ -138,18 +138,18 @@ class Core:
     # -- ComfyUIs --
 
     def _instance_changed(self, event: events.InstanceChanged) -> None:
-        member, availability = self.book.pool[event.name], event.availability
-        before, member.availability = member.availability, availability
+        instance, availability = self.book.pool[event.name], event.availability
+        before, instance.availability = instance.availability, availability
         if not (before.usable and availability.usable):
             # Also at the start, and if it is offline for another reason than before.
             self._life.compare_reasons_soon()
         if availability.usable and not before.usable:
-            self._life.effects += self._life.adoption.usable(member)
+            self._life.effects += self._life.adoption.usable(instance)
         self._life.must_schedule = True
 
     def _prompts_known(self, event: events.PromptsListed) -> None:
-        member = self.book.pool[event.instance]
-        self._life.effects += self._life.adoption.listed(member, event.prompt_ids)
+        instance = self.book.pool[event.instance]
+        self._life.effects += self._life.adoption.listed(instance, event.prompt_ids)
         self._life.must_schedule = True
 
     def _catalogue_changed(self, _event: events.CatalogueChanged) -> None:
@@ -162,10 +162,10 @@ class Core:
         self.book.pool[event.instance].loaded(event.needs)
 
     def _held(self, event: events.InstanceHeld) -> None:
-        member = self.book.pool[event.instance]
-        self._life.gated = member.gated = True
-        if member.held != event.reason:
-            member.held = event.reason
+        instance = self.book.pool[event.instance]
+        self._life.gated = instance.gated = True
+        if instance.held != event.reason:
+            instance.held = event.reason
             self._life.compare_reasons_soon()
         self._life.must_schedule = True
 
@@ -181,20 +181,20 @@ class Core:
         self._life.must_schedule = False
         if not self.book.starts_nothing:
             self._give_jobs()
-        for member in self.book.pool:
-            if member.gated:
-                self._report_wanted(member)
-            why = self.book.why_blocked(member)
-            if why != member.blocked:
-                member.blocked = why
-                self._life.do(effects.ReportBlocked(member.name, why))
+        for instance in self.book.pool:
+            if instance.gated:
+                self._report_wanted(instance)
+            why = self.book.why_blocked(instance)
+            if why != instance.blocked:
+                instance.blocked = why
+                self._life.do(effects.ReportBlocked(instance.name, why))
 
-    def _report_wanted(self, member: Member) -> None:
-        waits = not self.book.starts_nothing and self.book.pool.wanted(member, self.book.queue)
-        wanted = waits or bool(member.jobs)
-        if wanted != member.wanted:
-            member.wanted = wanted
-            self._life.do(effects.ReportDemand(member.name, wanted))
+    def _report_wanted(self, instance: PoolInstance) -> None:
+        waits = not self.book.starts_nothing and self.book.pool.wanted(instance, self.book.queue)
+        wanted = waits or bool(instance.jobs)
+        if wanted != instance.wanted:
+            instance.wanted = wanted
+            self._life.do(effects.ReportDemand(instance.name, wanted))
 
     def _give_jobs(self) -> None:
         if not self.book.queued:
@@ -203,22 +203,22 @@ class Core:
         given = True
         while given and self.book.queued:
             given = False
-            for member in self.book.pool:
-                if member.has_room:
-                    given = self._give(member, others - busy) or given
+            for instance in self.book.pool:
+                if instance.has_room:
+                    given = self._give(instance, others - busy) or given
 
-    def _give(self, member: Member, idle_elsewhere: int) -> bool:
+    def _give(self, instance: PoolInstance, idle_elsewhere: int) -> bool:
         key: Key | None = None
         try:
             key = self.book.pool.take(
-                member,
+                instance,
                 self.book.queue,
                 self._limits.reorder_s,
                 self._life.now.steady,
                 idle_elsewhere,
             )
             if key is not None:
-                self._life.assign(self.book.entries[key], member)
+                self._life.assign(self.book.entries[key], instance)
         except Exception as error:  # noqa: BLE001 - it costs one job, not those given before
             self._report(error, key)
         return key is not None
@@ -228,9 +228,9 @@ class Core:
     def _tick(self, _event: events.Tick) -> None:
         self._life.expire_due()
         now = self._life.now.steady
-        for member in self.book.pool:
-            if member.rests_until <= now:
-                member.rests_until = NEVER
+        for instance in self.book.pool:
+            if instance.rests_until <= now:
+                instance.rests_until = NEVER
                 self._reconsider()
         for job in self._life.reasons.changed(now):
             self._life.do(effects.Announce(job.key, self.book.status(job)))

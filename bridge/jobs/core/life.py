@@ -21,7 +21,7 @@ from bridge.jobs.core.book import Book
 from bridge.jobs.core.deadlines import Deadlines
 from bridge.jobs.core.entry import Entry, Phase, StopReason, Withdrawal
 from bridge.jobs.core.latest_wins import LatestWins
-from bridge.jobs.core.pool import Member
+from bridge.jobs.core.pool import PoolInstance
 from bridge.jobs.core.reasons import Reasons
 from bridge.jobs.core.retry_policy import JobReturns, Unsuccessful, after_attempt, expired
 from bridge.jobs.counters import Counters
@@ -197,9 +197,9 @@ class JobLifecycle:
             case Phase.QUEUED:
                 entry.withdrawn = how
                 self._book.dequeue(entry)
-                member = self._book.pool.get(entry.pinned or entry.job.instance)
-                if entry.adopt and member is not None:
-                    self.do(effects.CancelPrompt(member.name, entry.job.prompt_id))
+                instance = self._book.pool.get(entry.pinned or entry.job.instance)
+                if entry.adopt and instance is not None:
+                    self.do(effects.CancelPrompt(instance.name, entry.job.prompt_id))
                 self._claim(entry)
 
     def expire_due(self) -> None:
@@ -253,18 +253,18 @@ class JobLifecycle:
 
     # -- jobs at a ComfyUI --
 
-    def assign(self, entry: Entry, member: Member) -> None:
+    def assign(self, entry: Entry, instance: PoolInstance) -> None:
         """Assign a job that was taken out of the queue to a ComfyUI."""
         self._book.estimates.left(entry.job.workflow)
-        entry.instance = member.name
+        entry.instance = instance.name
         entry.holds_slot = True
-        member.enter()
+        instance.enter()
         self._book.active[entry.job.key] = entry
         self._claim(entry)
 
     def _start(self, entry: Entry) -> None:
         job = entry.job
-        member = self._book.pool[entry.instance or ""]
+        instance = self._book.pool[entry.instance or ""]
         if job.state == "queued" and job.attempt >= self._limits.max_attempts:
             self._free_slot(entry)
             lost = Lost("each bridge that ran it died", attempts=job.attempt)
@@ -272,17 +272,17 @@ class JobLifecycle:
             return
         entry.phase = Phase.ACTIVE
         self.do(
-            effects.StartJob(job.key, member.name, adopt=entry.adopt, began=job.state == "running")
+            effects.StartJob(job.key, instance.name, adopt=entry.adopt, began=job.state == "running")
         )
         if entry.adopt:
-            self.adoption.starts(entry, member)
+            self.adoption.starts(entry, instance)
         if self._book.stopping:
             self.give_back(entry)
 
     def _began(self, entry: Entry, _event: events.Began) -> None:
         job = entry.job
-        member = self._book.pool[entry.instance or ""]
-        member.loaded(job.needs)
+        instance = self._book.pool[entry.instance or ""]
+        instance.loaded(job.needs)
         if job.state == "running":
             return  # adopted: this attempt was counted when it began
         self._count_start(entry)
@@ -329,9 +329,9 @@ class JobLifecycle:
         self._finish(entry, Transition.SUCCEED, expect_s=expect_s, run_s=run_s)
 
     def _unsuccessful(self, entry: Entry, event: Unsuccessful) -> None:
-        member = self._book.pool[entry.instance or ""]
+        instance = self._book.pool[entry.instance or ""]
         if not isinstance(event, events.AttemptStopped) and event.counts:
-            member.died()
+            instance.died()
         self._free_slot(entry)
         follows = after_attempt(
             entry, event, max_attempts=self._limits.max_attempts, ahead=self.now.ahead
@@ -342,7 +342,7 @@ class JobLifecycle:
             return
         if follows.no_room:
             entry.no_room += 1
-            member.rest(self.now.steady)
+            instance.rest(self.now.steady)
             self.compare_reasons_soon()
         self.counters.retried += follows.retried
         entry.withdrawn = entry.withdrawn or follows.withdrawn

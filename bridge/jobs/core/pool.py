@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from msgspec import Struct
 
-from bridge.contract.retained import InstanceState as StateName
+from bridge.contract.retained import StateName
 from bridge.jobs.queue import Key, Placement, Queue
 from bridge.workflows.catalogue import Needs
 
@@ -47,7 +47,7 @@ class Availability(Struct, frozen=True):
     memory: tuple[str | None, int] = (None, 0)
 
 
-class Member:
+class PoolInstance:
     """One ComfyUI, and what this bridge has there."""
 
     def __init__(self, name: str, *, attached: bool) -> None:
@@ -159,75 +159,75 @@ class Pool:
 
     def __init__(self, names: Mapping[str, bool], can_run: CanRun, *, alone: bool) -> None:
         """`names` maps each ComfyUI's name to whether it is attached: not ours to start."""
-        self._members = {name: Member(name, attached=attached) for name, attached in names.items()}
+        self._instances = {name: PoolInstance(name, attached=attached) for name, attached in names.items()}
         self._can_run = can_run
         # With one there is no choice: a job that it cannot run fails there, and says why.
         self._no_choice = alone and len(names) == 1
 
-    def __iter__(self) -> Iterator[Member]:
-        return iter(self._members.values())
+    def __iter__(self) -> Iterator[PoolInstance]:
+        return iter(self._instances.values())
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._instances)
 
-    def __getitem__(self, name: str) -> Member:
-        return self._members[name]
+    def __getitem__(self, name: str) -> PoolInstance:
+        return self._instances[name]
 
-    def get(self, name: str | None) -> Member | None:
+    def get(self, name: str | None) -> PoolInstance | None:
         """Return the ComfyUI of that name, if there is one."""
-        return None if name is None else self._members.get(name)
+        return None if name is None else self._instances.get(name)
 
     @property
     def usable(self) -> int:
         """The number of ComfyUIs that can be given jobs."""
-        return sum(member.usable for member in self)
+        return sum(instance.usable for instance in self)
 
     def capable(self, needs: Needs) -> list[str]:
         """The names of the ComfyUIs that have what is needed."""
-        return [name for name in self._members if self._can_run(name, needs)]
+        return [name for name in self._instances if self._can_run(name, needs)]
 
     def take(
-        self, member: Member, queue: Queue, reorder_s: float, now: float, idle_elsewhere: int = 0
+        self, instance: PoolInstance, queue: Queue, reorder_s: float, now: float, idle_elsewhere: int = 0
     ) -> Key | None:
         """Take the next job for a ComfyUI out of the queue; None if it should have none now.
 
         `idle_elsewhere` ComfyUIs of other bridges would start a job at once: so many are left.
         """
-        left = not member.is_free(now) and len(queue) <= idle_elsewhere
-        if member.held is not None or left:
-            return queue.take(may_take=lambda placement: placement == PinnedTo(member.name))
+        left = not instance.is_free(now) and len(queue) <= idle_elsewhere
+        if instance.held is not None or left:
+            return queue.take(may_take=lambda placement: placement == PinnedTo(instance.name))
         return queue.take(
-            may_take=None if self._no_choice else lambda placement: self._may_take(member, placement, now),
-            prefer=member.fits if member.models else None,
+            may_take=None if self._no_choice else lambda placement: self._may_take(instance, placement, now),
+            prefer=instance.fits if instance.models else None,
             reorder_s=reorder_s,
             now=now,
         )
 
-    def wanted(self, member: Member, queue: Queue) -> bool:
+    def wanted(self, instance: PoolInstance, queue: Queue) -> bool:
         """True if jobs wait that could run there."""
         placements = queue.placements()
         if self._no_choice:
             return bool(placements)
         return any(
-            placement.name == member.name
+            placement.name == instance.name
             if isinstance(placement, PinnedTo)
-            else isinstance(placement, Needs) and self._can_run(member.name, placement)
+            else isinstance(placement, Needs) and self._can_run(instance.name, placement)
             for placement in placements
         )
 
-    def _may_take(self, member: Member, placement: Placement, now: float) -> bool:
+    def _may_take(self, instance: PoolInstance, placement: Placement, now: float) -> bool:
         if isinstance(placement, PinnedTo):
-            return placement.name == member.name
-        if not (isinstance(placement, Needs) and self._can_run(member.name, placement)):
+            return placement.name == instance.name
+        if not (isinstance(placement, Needs) and self._can_run(instance.name, placement)):
             return False
         for other in self:
-            if other is member or other.held is not None:
+            if other is instance or other.held is not None:
                 continue
             if not (other.has_room and other.is_free(now)):
                 continue
             if not self._can_run(other.name, placement):
                 continue
-            loaded_there = placement.models and other.models == placement.models != member.models
-            if not member.is_free(now) or loaded_there:
+            loaded_there = placement.models and other.models == placement.models != instance.models
+            if not instance.is_free(now) or loaded_there:
                 return False
         return True

@@ -55,7 +55,7 @@ class Reasons:
         published, self._published = self._published, {}
         if not self._book.leads():
             return
-        all_take_jobs = self._alone and all(member.takes_jobs for member in self._book.pool)
+        all_take_jobs = self._alone and all(instance.takes_jobs for instance in self._book.pool)
         if not published and self._book.held is None and all_take_jobs:
             return
         for key in islice(self._book.queue.in_order(), AT_ONCE):

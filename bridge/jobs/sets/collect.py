@@ -29,9 +29,9 @@ from bridge.contract.messages import Collect, MissingOutput, OutputInfo, Shown
 from bridge.contract.sets import MAX_ZIP_BYTES
 from bridge.contract.sinks import Delivered
 from bridge.contract.targets import extension_of
-from bridge.jobs.delivering import Deliver
+from bridge.jobs.delivering import DeliverOutputs
 from bridge.jobs.durable import until_room
-from bridge.jobs.finalizer import Link, Show, SizeTrial, keep, linked
+from bridge.jobs.finalizer import MakeLink, Show, SizeTrial, keep, linked
 from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.journal.sets import JobRow, OutputRow, SetRecord
@@ -91,9 +91,9 @@ class OutputRoutes(Struct, frozen=True, kw_only=True):
     `link` gives the address of one, by the set's key.
     """
 
-    deliver: Deliver | None = None
+    deliver: DeliverOutputs | None = None
     show: Show | None = None
-    link: Link | None = None
+    link: MakeLink | None = None
 
 
 class Publishes(Protocol):

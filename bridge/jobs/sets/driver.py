@@ -108,11 +108,11 @@ class SetDriver:
         catalogue: Callable[[], NodeCatalogue],
         limits: QueueLimits,
         collector: SetCollector,
-        ours: Callable[[], bool] = lambda: True,
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """`catalogue` returns what the ComfyUIs have, as it is now.
 
-        `ours`: True while this bridge is the one to drive the sets.
+        `leads`: True while this bridge is the one to drive the sets.
         """
         self._journal = journal
         self._dispatcher = dispatcher
@@ -120,7 +120,7 @@ class SetDriver:
         self._catalogue = catalogue
         self._limits = limits
         self._collector = collector
-        self._ours = ours
+        self._leads = leads
         self._live: dict[Key, _ActiveSet] = {}
         self._set_of: dict[Key, Key] = {}  # by job
         self._specs: dict[Key, SetSpec] = {}
@@ -208,7 +208,7 @@ class SetDriver:
         return max(0.0, min([COMPARE_S, *due]))
 
     async def _turn(self) -> None:
-        if not self._ours():
+        if not self._leads():
             for live in list(self._live.values()):
                 self._drop(live)
             self._read = False

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from bridge.adapters.web.auth import LASTS_S, FirstLogin
+from bridge.adapters.web.first_login import LASTS_S, FirstLogin
 from bridge.adapters.web.keyring import Keyring
 from tests.adapters.web.conftest import Serve
 
