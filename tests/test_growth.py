@@ -18,8 +18,8 @@ from bridge.jobs.counters import Counters
 from bridge.jobs.journal.sequence import ClientNumbers
 from bridge.jobs.queue import MAX_EXACT, Key, Queue
 from bridge.jobs.unfinished_uploads import UnfinishedUploads
-from bridge.mqtt import Incoming, Flow
-from bridge.mqtt.intake import FairQueue
+from bridge.mqtt import Flow, Incoming
+from bridge.mqtt.inbox import FairQueue
 from bridge.requests import processor_time, rate_limit
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from bridge.client.session import Session
-from bridge.contract.described import WorkflowsReport, pages
 from bridge.contract.errors import BadRequest, UnknownWorkflow
 from bridge.contract.messages import Workflows, or_none, or_unset
 from bridge.contract.retained import BridgeInfo, Definition
+from bridge.contract.retained_pages import WorkflowsReport, pages
 from bridge.contract.topics import ID_RULE, Topics, is_id
 from bridge.mqtt import Incoming
 

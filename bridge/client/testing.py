@@ -27,7 +27,6 @@ from bridge import __version__
 from bridge.client.client import Client
 from bridge.client.testing_sets import InMemorySets, described, part_of
 from bridge.contract import requests
-from bridge.contract.described import RetainedMessage, page
 from bridge.contract.errors import (
     BridgeError,
     Conflict,
@@ -72,6 +71,7 @@ from bridge.contract.messages import (
     refused,
 )
 from bridge.contract.retained import BridgeInfo, Definition, Limits
+from bridge.contract.retained_pages import RetainedMessage, page
 from bridge.contract.sets import SetAccepted, SetRequest
 from bridge.contract.topics import RUN, UPLOAD, RequestTopic, Topics, matches
 from bridge.mqtt import Address, Incoming, Messages, PublishProperties, Subscription, Version

@@ -13,7 +13,6 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from bridge.contract import operator
-from bridge.contract.described import WorkflowsReport
 from bridge.contract.messages import (
     Accepted,
     AckReport,
@@ -43,6 +42,7 @@ from bridge.contract.retained import (
     Definition,
     GpuLease,
 )
+from bridge.contract.retained_pages import WorkflowsReport
 from bridge.contract.sets import (
     ForgetSetReport,
     KeepSetReport,

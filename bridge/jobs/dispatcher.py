@@ -23,7 +23,7 @@ from bridge.contract.messages import JobStatus, State
 from bridge.jobs import state
 from bridge.jobs.core import Core, JobLimits, Moment, Phase, effects, events
 from bridge.jobs.core.pool import Availability, CanRun
-from bridge.jobs.delivering import DeliverOutputs, Delivering
+from bridge.jobs.output_delivery import DeliverOutputs, OutputDelivery
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
@@ -84,7 +84,7 @@ class Dispatcher:
         self._listener = listener
         self.quarantine = Quarantine(limits.quarantine_s)
         self._finalizer = finalizer
-        self.delivering = Delivering(journal, files, finalizer, deliver)
+        self.delivery = OutputDelivery(journal, files, finalizer, deliver)
         self.input_files = input_files or InputFiles((), 0.0)
         self._dependencies = dependencies
         # Called with each job that has ended, here or elsewhere.
@@ -114,7 +114,7 @@ class Dispatcher:
             limits=limits,
             finalizer=finalizer,
             quarantine=self.quarantine,
-            delivering=self.delivering,
+            delivery=self.delivery,
             input_files=self.input_files,
         )
         self._work = self._by_tasks()

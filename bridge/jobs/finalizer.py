@@ -130,7 +130,7 @@ class Finalizer:
         Writing is retried until it succeeds; `failed` is called after each failure. Raises
         AlreadyEnded if the journal has another outcome.
         """
-        delivering = time.monotonic()
+        delivery_began = time.monotonic()
         infos = [each.info for each in (await self.published(job, completion)).outputs]
         keep_s = self._keep_outputs_s if job.keep_s is None else job.keep_s
 
@@ -138,7 +138,7 @@ class Finalizer:
             # Again at each attempt: the sweep removes old blobs that no row names.
             kept = await self._keep(job, completion)
             now, clock = self._journal.clock.now(), self._journal.clock
-            timings = self.timings(job, completion, delivering)
+            timings = self.timings(job, completion, delivery_began)
             link = None if job.envelope.deliver == "none" else self._link
             found = await linked(link, job.key, infos, clock.shown(now + keep_s))
             result = self._result(job, outcome, completion, found, timings)
@@ -235,15 +235,15 @@ class Finalizer:
         outputs = [each if each.offered else await self._tried(job, each) for each in ended.outputs]
         return replace(ended, outputs=outputs)
 
-    def timings(self, job: Job, ended: Completion, delivering: float) -> Timings:
+    def timings(self, job: Job, ended: Completion, delivery_began: float) -> Timings:
         """Return how long each part of a job took, up to now.
 
-        `delivering`: when the delivery began, by a monotonic clock.
+        `delivery_began` is in seconds by a monotonic clock.
         """
         waited = self._journal.clock.now() - job.accepted_at
         before = ended.timings
         if before is None:
-            return _timings(waited, ended.times, delivering)
+            return _timings(waited, ended.times, delivery_began)
         parts = before.queued_s + before.load_s + before.run_s
         return replace(before, deliver_s=round(max(before.deliver_s, waited - parts), 3))
 
@@ -313,13 +313,13 @@ def _kept(info: OutputInfo, data: bytes | None) -> KeptOutput:
     )
 
 
-def _timings(since_s: float, times: AttemptTimes | None, delivering: float) -> Timings:
+def _timings(since_s: float, times: AttemptTimes | None, delivery_began: float) -> Timings:
     """Return the seconds of each part; 0 for a part that the job did not reach."""
     if times is None:
         return Timings(queued_s=round(max(0.0, since_s), 3), load_s=0.0, run_s=0.0, deliver_s=0.0)
     now = time.monotonic()
     started = times.sent if times.started is None else times.started
-    ended = delivering if times.ended is None else times.ended
+    ended = delivery_began if times.ended is None else times.ended
     waited = since_s - (now - times.sent)
     return Timings(
         queued_s=round(max(0.0, waited), 3),

@@ -26,13 +26,13 @@ from bridge.jobs import attempt
 from bridge.jobs.attempt import Attempt
 from bridge.jobs.core import Core, JobLimits, effects, events
 from bridge.jobs.core.entry import StopReason
-from bridge.jobs.delivering import Delivering, Undelivered
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
 from bridge.jobs.input_files import InputFiles
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import Journal
 from bridge.jobs.listener import Listener
+from bridge.jobs.output_delivery import OutputDelivery, Undelivered
 from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.reporter import Reporter
@@ -72,7 +72,7 @@ class Runner:
         limits: JobLimits,
         finalizer: Finalizer,
         quarantine: Quarantine,
-        delivering: Delivering,
+        delivery: OutputDelivery,
         input_files: InputFiles,
     ) -> None:
         self._tasks = tasks
@@ -84,7 +84,7 @@ class Runner:
         self._limits = limits
         self._finalizer = finalizer
         self._quarantine = quarantine
-        self._delivering = delivering
+        self._delivery = delivery
         self._input_files = input_files
         # By job, while its outputs are delivered: set when the job is cancelled.
         self._stopping: dict[Key, asyncio.Event] = {}
@@ -161,7 +161,7 @@ class Runner:
         plan = self._plans.pop(key, None)
         if plan is None:
             plan = await until_on_disk(lambda: self._journal.plan(key))
-        if self._delivering.has(job) and await self._resumed(job, plan):
+        if self._delivery.has(job) and await self._resumed(job, plan):
             return
         await self._input_files.take(key, plan.uploads, instance.name)
         refused = None if start.adopt else self._quarantine.refusal(plan.prompt, time.monotonic())
@@ -175,26 +175,10 @@ class Runner:
         # Before the outputs are converted and written, so that ComfyUI can begin the next job.
         self._tasks.handle(events.LeftComfyUI(key))
         ended = Completion(plan=plan, times=made.times, comfyui_version=instance.state.version)
-        event: events.Event
-        match ending:
-            case attempt.Success(outputs, reused, missing):
-                ended = replace(ended, reused=reused, missing=missing)
-                try:
-                    ended = await self._finalizer.formed(job, outputs, ended)
-                    event = events.AttemptSucceeded(key, None if reused else ended.run_s)
-                except ExecutionError as error:
-                    event = events.AttemptFailed(key, error)
-            case attempt.Failure(error, counts):
-                event = events.AttemptFailed(key, error, counts)
-            case attempt.Interruption():
-                event = events.AttemptStopped(key, _new_prompt_id())
-            case attempt.Retry(error, free_memory, counts, no_room):
-                event = events.AttemptBroke(
-                    key, error, _new_prompt_id(), counts, free_memory, no_room
-                )
+        ended, event = await self._outcome_of(job, ending, ended)
         # An attempt that did not succeed may have saved files that no message named.
         saved_files = made.saved_files or not isinstance(ending, attempt.Success)
-        if isinstance(event, events.AttemptSucceeded) and self._delivering.has(job):
+        if isinstance(event, events.AttemptSucceeded) and self._delivery.has(job):
             undelivered = Undelivered(
                 [each.info for each in ended.outputs],
                 self._finalizer.timings(job, ended, time.monotonic()),
@@ -207,7 +191,7 @@ class Runner:
                 saved_files,
                 event.run_s,
             )
-            keeping = self._delivering.keep(job, ended, undelivered, self._unwritten(key))
+            keeping = self._delivery.keep(job, ended, undelivered, self._unwritten(key))
             await self._deliver(job, keeping, undelivered)
             return
         self._concluded[key] = _Concluded(
@@ -215,12 +199,35 @@ class Runner:
         )
         self._tasks.handle(event)
 
+    async def _outcome_of(
+        self, job: Job, ending: attempt.Ending, ended: Completion
+    ) -> tuple[Completion, events.Event]:
+        """Return an attempt's completion, its outputs converted, and the event that reports it."""
+        key = job.key
+        match ending:
+            case attempt.Success(outputs, reused, missing):
+                ended = replace(ended, reused=reused, missing=missing)
+                try:
+                    ended = await self._finalizer.formed(job, outputs, ended)
+                except ExecutionError as error:
+                    return ended, events.AttemptFailed(key, error)
+                return ended, events.AttemptSucceeded(key, None if reused else ended.run_s)
+            case attempt.Failure(error, counts):
+                return ended, events.AttemptFailed(key, error, counts)
+            case attempt.Interruption():
+                return ended, events.AttemptStopped(key, _new_prompt_id())
+            case attempt.Retry(error, free_memory, counts, no_room):
+                prompt_id = _new_prompt_id()
+                return ended, events.AttemptBroke(
+                    key, error, prompt_id, counts, free_memory, no_room
+                )
+
     async def _resumed(self, job: Job, plan: Plan) -> bool:
         """Deliver the outputs that an earlier process stored for a job; False if there are none."""
-        left = await self._delivering.left(job)
+        left = await self._delivery.left(job)
         if left is None:
             return False
-        resuming = self._delivering.resume(job, plan, left)
+        resuming = self._delivery.resume(job, plan, left)
         try:
             await self._deliver(job, resuming, left)
         except FileNotFoundError as gone:
@@ -242,7 +249,7 @@ class Runner:
             ended = await keeping
             self._tasks.handle(events.OutputsStored(key))
             self._tasks.handle(events.LeftComfyUI(key))
-            delivered = await first(self._delivering.deliver(job, ended), stopping.wait())
+            delivered = await first(self._delivery.deliver(job, ended), stopping.wait())
         finally:
             del self._stopping[key]
         event: events.Event = events.AttemptSucceeded(key, what.run_s)

@@ -6,7 +6,7 @@ its user. It does not reconnect: who uses it makes the next one after a `bridge.
 
 From the bytes up: `packets` (pure: PUBLISH, PUBACK, and splitting a stream into packets), `stream`
 (the socket), `internals` (every private name of aiomqtt and paho that is used), `link` (one
-connection on both), `outbox` (order, receive window), `pacing` (pure: how fast), `intake` (pure:
+connection on both), `outbox` (order, receive window), `pacing` (pure: how fast), `inbox` (pure:
 turns, and the order of PUBACKs), `connection`;
 beside them `address` and `errors`. Nothing here knows the rest of bridge but `bridge.aio`,
 `bridge.regular` and `bridge.tokenbucket`.
@@ -32,7 +32,7 @@ from bridge.mqtt.errors import (
     lower_limit,
     reason_of,
 )
-from bridge.mqtt.intake import Flow
+from bridge.mqtt.inbox import Flow
 from bridge.mqtt.link import Connack, Version, Will
 from bridge.mqtt.outbox import PubAck
 from bridge.mqtt.pacing import Pacer
@@ -50,9 +50,9 @@ __all__ = [
     "Connection",
     "ConnectionLost",
     "ConnectionRefused",
+    "Flow",
     "Incoming",
     "InvalidMessage",
-    "Flow",
     "Messages",
     "MqttError",
     "Pacer",

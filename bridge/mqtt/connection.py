@@ -25,7 +25,7 @@ from bridge.mqtt.errors import (
     SubscribeRefused,
     Unreachable,
 )
-from bridge.mqtt.intake import AckOrder, FairQueue, FlowOf
+from bridge.mqtt.inbox import AckOrder, FairQueue, FlowOf
 from bridge.mqtt.link import BrokerLink, Connack, Events, Version, Will
 from bridge.mqtt.outbox import Outbox, PubAck
 from bridge.mqtt.pacing import Pacer

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias, assert_never
 from msgspec import UNSET, UnsetType
 
 from bridge.contract import requests
-from bridge.contract.described import RetainedMessage
 from bridge.contract.errors import BridgeError, Conflict, QuotaExceeded, UnknownJob
 from bridge.contract.messages import (
     Ack,
@@ -39,6 +38,7 @@ from bridge.contract.messages import (
     Workflows,
     or_none,
 )
+from bridge.contract.retained_pages import RetainedMessage
 from bridge.contract.sets import AboutSet, FetchSet, SetRequest
 from bridge.contract.sources import Inline
 from bridge.contract.topics import RUN, UPLOAD

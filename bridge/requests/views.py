@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping
 from msgspec import UNSET, Raw, UnsetType
 from msgspec.structs import replace
 
-from bridge.contract.described import RetainedMessage, WorkflowsReport
-from bridge.contract.described import page as retained_page
 from bridge.contract.errors import InvalidInput
 from bridge.contract.fitting import fit_view
 from bridge.contract.messages import (
@@ -24,6 +22,8 @@ from bridge.contract.messages import (
     ok,
     or_unset,
 )
+from bridge.contract.retained_pages import RetainedMessage, WorkflowsReport
+from bridge.contract.retained_pages import page as retained_page
 from bridge.contract.sets import FetchSet, SetView
 from bridge.jobs import job_messages
 from bridge.jobs.job import Job

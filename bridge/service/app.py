@@ -18,7 +18,7 @@ from bridge.service.stores import need_extras
 
 log = logging.getLogger(__name__)
 
-ANEW_S = 1.0
+RESTART_PAUSE_S = 1.0
 
 
 async def serve(config: Config) -> None:
@@ -43,7 +43,7 @@ async def serve(config: Config) -> None:
     found = None if stopping.is_set() else await instances.configs(config, stopping)
     while found is not None and not await _served(Bridge(config, address, found), stopping):
         log.warning("the other bridges took over from this one: starting again")
-        await asyncio.sleep(ANEW_S)
+        await asyncio.sleep(RESTART_PAUSE_S)
     log.info("stopped")
 
 

@@ -351,7 +351,7 @@ class BridgeParts:
         self.group.nodes_changed()
 
     def _read_kept(self, sha256: str, size: int) -> AsyncIterator[bytes]:
-        return self.dispatcher.delivering.read(sha256, size)
+        return self.dispatcher.delivery.read(sha256, size)
 
     def _learn_size(self, size: int) -> None:
         """Take note of the largest payload that the broker passes on."""

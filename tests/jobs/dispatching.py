@@ -13,12 +13,12 @@ from bridge.comfyui import events
 from bridge.comfyui.state import InstanceState
 from bridge.contract.sources import JobOutput, Url
 from bridge.jobs.core import JobLimits
-from bridge.jobs.delivering import DeliverOutputs
 from bridge.jobs.dependencies import Dependencies, Sources
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import Finalizer
 from bridge.jobs.job import Envelope, Job, MediaInput, Plan
 from bridge.jobs.journal import Journal
+from bridge.jobs.output_delivery import DeliverOutputs
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from bridge.media.transcode import Transcoder

@@ -190,27 +190,27 @@ CONTAINMENT: tuple[Mutant, ...] = (
     # Turns between clients, and new ones.
     Mutant(
         name="turns-first-come",
-        file="bridge/mqtt/intake.py",
+        file="bridge/mqtt/inbox.py",
         old="            self._flows[name] = flow\n",
         new="            self._flows = OrderedDict({name: flow, **self._flows})\n",
         guarantee="one message of each client has its turn",
-        tests=("tests/mqtt/test_intake.py",),
+        tests=("tests/mqtt/test_inbox.py",),
     ),
     Mutant(
         name="values-are-overtaken",
-        file="bridge/mqtt/intake.py",
+        file="bridge/mqtt/inbox.py",
         old="        return not self._flows or next(iter(self._flows.values()))[0].place > place\n",
         new="        return not self._flows\n",
         guarantee="a request has the values of topics that came before it",
-        tests=("tests/mqtt/test_intake.py",),
+        tests=("tests/mqtt/test_inbox.py",),
     ),
     Mutant(
         name="clients-overtake-themselves",
-        file="bridge/mqtt/intake.py",
+        file="bridge/mqtt/inbox.py",
         old="        name, count = self._senders.get(flow.sender, (flow.name, 0))\n",
         new="        name, count = flow.name, 0\n",
         guarantee="a client's requests are handled in their order",
-        tests=("tests/mqtt/test_intake.py",),
+        tests=("tests/mqtt/test_inbox.py",),
     ),
     Mutant(
         name="new-clients-have-turns-each",

@@ -254,8 +254,8 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     Mutant(
         name="an-old-file-overrides-what-was-set",
         file="bridge/adapters/homeassistant/inputs.py",
-        old="await self._kept.keep(KIND, found, new=True)",
-        new="await self._kept.keep(KIND, found)",
+        old="await self._store.keep(KIND, found, new=True)",
+        new="await self._store.keep(KIND, found)",
         guarantee="what was set in Home Assistant since an upgrade stays",
         tests=("tests/adapters/homeassistant/test_inputs.py",),
     ),
@@ -278,7 +278,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a-stopping-bridge-keeps-what-waits",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="if not self._alone and entry.not_started:",
         new="if False:",
         guarantee="a bridge of a group that stops gives back what has not begun",

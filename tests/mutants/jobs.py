@@ -65,8 +65,8 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="ordered-is-passed",
         file="bridge/jobs/queue.py",
-        old="and prefer(placement) and not self._passes_ordered(first, head)",
-        new="and prefer(placement)",
+        old="            and not self._passes_ordered(first, head)\n",
+        new="",
         guarantee="a job that is ordered is never passed",
         tests=("tests/jobs/test_queue.py",),
     ),
@@ -81,7 +81,7 @@ JOBS: tuple[Mutant, ...] = (
     Mutant(
         name="passes-higher-priority",
         file="bridge/jobs/queue.py",
-        old="if head.rank == first.rank and prefer(placement)",
+        old="if head.rank == first.rank\n            and prefer(placement)",
         new="if prefer(placement)",
         guarantee="a loaded model does not outweigh a priority",
         tests=("tests/jobs/test_queue.py",),
@@ -121,7 +121,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="running-job-expires",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="if entry is not None and entry.not_started:",
         new="if entry is not None:",
         guarantee="a job expires before its start or not at all",
@@ -129,7 +129,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="running-job-replaced",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="if older.not_started and older.phase is not Phase.ACTIVE:",
         new="if True:",
         guarantee="a job that has started is not replaced",
@@ -161,7 +161,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="unkept-ignored",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="({Phase.ACTIVE, Phase.FINISHING}, self._unwritten)",
         new="({Phase.FINISHING}, self._unwritten)",
         guarantee="outputs that cannot be kept for their sinks are few",
@@ -177,7 +177,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="old-prompt-id",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="entry.job.prompt_id = follows.prompt_id\n",
         new="pass\n",
         guarantee="each attempt has a prompt id of its own: the old prompt may still turn up",
@@ -185,7 +185,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="killer-job-for-ever",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old='if job.state == "queued" and job.attempt >= self._limits.max_attempts:',
         new="if False:",
         guarantee="a job that takes every bridge down with it is lost after some attempts",
@@ -193,7 +193,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="late-event-counts",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="events.AttemptFailed: (active, self._unsuccessful),",
         new="events.AttemptFailed: (every, self._unsuccessful),",
         guarantee="once an outcome is being written nothing else becomes one",
@@ -217,7 +217,7 @@ JOBS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="claim-not-asked",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="if self._alone:\n            self._claimed(entry)",
         new="if True:\n            self._claimed(entry)",
         guarantee="of several bridges one runs a job",

@@ -24,7 +24,7 @@ JOURNAL: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a-damaged-row-runs",
-        file="bridge/jobs/core/life.py",
+        file="bridge/jobs/core/lifecycle.py",
         old="        if job.damaged:\n",
         new="        if False:\n",
         guarantee="a job that cannot be read whole does not run without what it asked for",
@@ -114,8 +114,8 @@ JOURNAL: tuple[Mutant, ...] = (
     Mutant(
         name="files-swept-after-a-jump",
         file="bridge/service/retention.py",
-        old="        if self._ours() and self._since_jump_s() > _AGE_S:\n",
-        new="        if self._ours():\n",
+        old="        if self._leads() and self._since_jump_s() > _AGE_S:\n",
+        new="        if self._leads():\n",
         guarantee="a wall clock that is set deletes no bytes that a result is about to need",
         tests=("tests/service/test_retention.py",),
     ),

@@ -83,11 +83,11 @@ MQTT: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="pubacks-in-any-order",
-        file="bridge/mqtt/intake.py",
+        file="bridge/mqtt/inbox.py",
         old="        self._handled.add(id(incoming))\n",
         new="        self._acknowledge(incoming)\n        return\n",
         guarantee="requests are acknowledged in the order of their arrival",
-        tests=("tests/mqtt/test_intake.py",),
+        tests=("tests/mqtt/test_inbox.py",),
     ),
     Mutant(
         name="results-not-repeated",

@@ -48,10 +48,10 @@ SINKS: tuple[Mutant, ...] = (
     Mutant(
         name="undelivered-forgotten",
         file="bridge/jobs/runner.py",
-        old="if self._delivering.has(job) and await self._resumed(job, plan):",
+        old="if self._delivery.has(job) and await self._resumed(job, plan):",
         new="if False:",
         guarantee="a bridge that dies while it delivers continues with the sinks, not with ComfyUI",
-        tests=("tests/jobs/test_delivering.py",),
+        tests=("tests/jobs/test_output_delivery.py",),
     ),
     Mutant(
         name="undelivered-swept",
@@ -59,7 +59,7 @@ SINKS: tuple[Mutant, ...] = (
         old="                db.execute(queries.KEEP_MEDIA, (*key, output.sha256))\n",
         new="",
         guarantee="what is to be delivered is not swept before it is",
-        tests=("tests/jobs/test_delivering.py",),
+        tests=("tests/jobs/test_output_delivery.py",),
     ),
     Mutant(
         name="webhooks-unwritten",
@@ -87,10 +87,10 @@ SINKS: tuple[Mutant, ...] = (
     ),
     Mutant(
         name="a-database-away-costs-a-delivery",
-        file="bridge/jobs/delivering.py",
+        file="bridge/jobs/output_delivery.py",
         old="data = await until_on_disk(lambda: self._journal.blob(sha256))",
         new="data = await self._journal.blob(sha256)",
         guarantee="a database that restarts costs no delivery",
-        tests=("tests/jobs/test_delivering.py",),
+        tests=("tests/jobs/test_output_delivery.py",),
     ),
 )

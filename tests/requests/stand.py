@@ -14,11 +14,11 @@ from msgspec import UnsetType
 
 from bridge.adapters.mqtt.encoder import Encoder
 from bridge.config import ClientRights
-from bridge.contract.described import RetainedMessage
 from bridge.contract.errors import BridgeError, Forbidden
 from bridge.contract.messages import OutputInfo, Part, Transaction, encode
 from bridge.contract.numbering import Numbered
 from bridge.contract.retained import Choices
+from bridge.contract.retained_pages import RetainedMessage
 from bridge.contract.sets import SetResult, SetStatus
 from bridge.contract.topics import RequestTopic, Topics
 from bridge.jobs.dependencies import Dependencies, Sources

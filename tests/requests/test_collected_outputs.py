@@ -47,7 +47,7 @@ async def test_what_was_collected_is_delivered_before_the_result(tmp_path: Path)
     ):
         deliveries = Deliveries(
             check=Sinks(Permissions({"alice": rights})).check,
-            read=stand.dispatcher.delivering.read,
+            read=stand.dispatcher.delivery.read,
             folders={},
             publish=_nowhere,
             within_s=PATIENCE_S,

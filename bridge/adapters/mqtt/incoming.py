@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from bridge.contract.errors import BadRequest, BridgeError, Forbidden
 from bridge.contract.topics import JOB_VERBS, BadTopic, RequestTopic, Topics, matches
-from bridge.mqtt.intake import Flow
+from bridge.mqtt.inbox import Flow
 from bridge.mqtt.packets import Incoming
 from bridge.requests.context import RequestContext, Room
 

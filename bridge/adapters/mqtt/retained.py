@@ -14,7 +14,6 @@ import msgspec
 from msgspec.structs import replace
 
 from bridge.adapters.mqtt.publisher import Publisher
-from bridge.contract.described import RetainedMessage
 from bridge.contract.messages import or_unset
 from bridge.contract.reading import UNREADABLE
 from bridge.contract.retained import (
@@ -26,6 +25,7 @@ from bridge.contract.retained import (
     Definition,
     GpuLease,
 )
+from bridge.contract.retained_pages import RetainedMessage
 from bridge.contract.topics import Topics
 
 

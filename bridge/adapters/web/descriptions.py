@@ -15,9 +15,9 @@ import msgspec
 from msgspec import UNSET
 
 from bridge.adapters.web.requests import Reply
-from bridge.contract.described import WorkflowsReport, pages
 from bridge.contract.messages import Workflows, encode
 from bridge.contract.reading import UNREADABLE
+from bridge.contract.retained_pages import WorkflowsReport, pages
 
 log = logging.getLogger(__name__)
 

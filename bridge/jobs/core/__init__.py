@@ -10,6 +10,6 @@ tested without any of them. `jobs/dispatcher.py` executes effects and reports ba
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.core import Core
 from bridge.jobs.core.entry import Entry, Phase
-from bridge.jobs.core.life import JobLimits, Moment
+from bridge.jobs.core.lifecycle import JobLimits, Moment
 
 __all__ = ["Book", "Core", "Entry", "JobLimits", "Moment", "Phase"]

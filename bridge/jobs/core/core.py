@@ -1,7 +1,7 @@
 """Every decision about the jobs that have not ended. Pure.
 
-`life.py` handles what happens to single jobs. Here is what happens around them: clients' and the
-operator's requests, the states of ComfyUIs, time, and the choice of the jobs to start next.
+`lifecycle.py` handles what happens to single jobs. Here is what happens around them: clients' and
+the operator's requests, the states of ComfyUIs, time, and the choice of the jobs to start next.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from bridge.contract.messages import JobStatus
 from bridge.jobs.core import effects, events
 from bridge.jobs.core.book import Book
 from bridge.jobs.core.entry import Withdrawal
-from bridge.jobs.core.life import JobLifecycle, JobLimits, Moment
-from bridge.jobs.core.pool import NEVER, CanRun, PoolInstance, Pool
+from bridge.jobs.core.lifecycle import JobLifecycle, JobLimits, Moment
+from bridge.jobs.core.pool import NEVER, CanRun, Pool, PoolInstance
 from bridge.jobs.job import Job
 from bridge.jobs.queue import Key
 from bridge.jobs.state import Transition

@@ -29,7 +29,7 @@ from bridge.contract.messages import Collect, MissingOutput, OutputInfo, Shown
 from bridge.contract.sets import MAX_ZIP_BYTES
 from bridge.contract.sinks import Delivered
 from bridge.contract.targets import extension_of
-from bridge.jobs.delivering import DeliverOutputs
+from bridge.jobs.output_delivery import DeliverOutputs
 from bridge.jobs.durable import until_room
 from bridge.jobs.finalizer import MakeLink, Show, SizeTrial, keep, linked
 from bridge.jobs.job import Job, KeptOutput

@@ -218,9 +218,9 @@ class SetDriver:
             await self._read_all()
         clients = dict.fromkeys(key.client for key in self._live)
         for client in clients:
-            await self._feed(client)
+            await self._make_jobs(client)
         for live in list(self._live.values()):
-            await self._guarded(live.key, self._see_to(live))
+            await self._guarded(live.key, self._advance(live))
 
     async def _guarded(self, key: Key, work: Coroutine[Any, Any, None]) -> None:
         """Do work for one set, so that whatever goes wrong in it costs that set alone."""
@@ -238,7 +238,7 @@ class SetDriver:
                 if key in self._live:
                     self._drop(self._live[key])
 
-    async def _see_to(self, live: _ActiveSet) -> None:
+    async def _advance(self, live: _ActiveSet) -> None:
         """Cancel or end a set, or publish its status, whatever is due."""
         if live.record.state == "cancelling" and not live.cancelled:
             await self._cancel_jobs(live)
@@ -268,7 +268,7 @@ class SetDriver:
 
     # -- making jobs --
 
-    async def _feed(self, client: str) -> None:
+    async def _make_jobs(self, client: str) -> None:
         """Make as many jobs of a client's sets as there is room for, in turn."""
         lives = [live for live in self._live.values() if live.key.client == client]
         taken, wanted, waiting = 0, {}, {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from bridge.mqtt import ConnectionLost, Incoming, Messages, Subscription
-from bridge.mqtt.intake import AckOrder, FlowOf
+from bridge.mqtt.inbox import AckOrder, FlowOf
 from bridge.mqtt.link import Connack
 from tests.support.patience import PATIENCE_S
 

@@ -12,8 +12,8 @@ from msgspec import UNSET
 from PIL import Image
 
 from bridge.adapters.web import broker as module
-from bridge.contract.described import WorkflowsReport
 from bridge.contract.messages import encode, ok
+from bridge.contract.retained_pages import WorkflowsReport
 from bridge.mosquitto import Mosquitto
 from tests.adapters.web.conftest import Serve, Standing
 from tests.conftest import StartBridge

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from bridge.contract.messages import OutputInfo
-from bridge.jobs.delivering import Delivering
 from bridge.jobs.job import Envelope, OutputSink
+from bridge.jobs.output_delivery import OutputDelivery
 from bridge.media.download import AllowedHosts
 from bridge.media.files import Folder
 from bridge.sinks.delivery import Deliveries
@@ -78,7 +78,7 @@ async def _delivered(url: str, files: Folder, hashes: Sequence[str], size: int) 
     unused = cast("Any", None)
     deliveries = Deliveries(
         check=lambda *_: AllowedHosts(hosts=("127.0.0.1",)),
-        read=Delivering(unused, files, unused, None).read,
+        read=OutputDelivery(unused, files, unused, None).read,
         folders={},
         publish=unused,
         within_s=60.0,

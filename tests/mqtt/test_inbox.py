@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.mqtt import Incoming, Flow
-from bridge.mqtt.intake import AckOrder, FairQueue
+from bridge.mqtt import Flow, Incoming
+from bridge.mqtt.inbox import AckOrder, FairQueue
 
 
 def message(topic: str = "t", mid: int = 1) -> Incoming:

@@ -14,8 +14,8 @@ from bridge.comfyui import events
 from bridge.contract.messages import OutputInfo
 from bridge.contract.sinks import Delivered
 from bridge.jobs.database import TransientError
-from bridge.jobs.delivering import Delivering
 from bridge.jobs.job import Envelope, Job, OutputSink
+from bridge.jobs.output_delivery import OutputDelivery
 from bridge.jobs.queue import Key
 from bridge.media.files import Folder
 from tests.jobs.dispatching import QuickComfyUI, RunningDispatcher, running_dispatcher
@@ -61,7 +61,7 @@ class Sinks:
         await self.open.wait()
         assert self.dispatcher is not None
         for info in outputs:
-            read = self.dispatcher.delivering.read(info.sha256, info.size)
+            read = self.dispatcher.delivery.read(info.sha256, info.size)
             self.taken.append(b"".join([piece async for piece in read]))
         return [Delivered(output=each.index, url="https://h/dav/") for each in outputs]
 
@@ -207,13 +207,13 @@ async def test_nothing_of_it_is_in_memory_while_a_sink_is_waited_for(tmp_path: P
     kept: list[Any] = []
 
     async with running_dispatcher(tmp_path, comfyui=Counted(), deliver=sinks.deliver) as dispatcher:
-        deliver = dispatcher.delivering.deliver
+        deliver = dispatcher.delivery.deliver
 
         async def spied(job: Job, ended: Any) -> Any:
             kept.extend(ended.outputs)
             return await deliver(job, ended)
 
-        cast("Any", dispatcher.delivering).deliver = spied
+        cast("Any", dispatcher.delivery).deliver = spied
         await dispatcher.take("j1", envelope=PUT)
         await sinks.wait()
         assert [each.data for each in kept] == [b"", b""]
@@ -261,7 +261,7 @@ async def test_what_a_sink_is_given_is_read_once_the_database_is_back() -> None:
             return LARGE.encode()
 
     database = cast("Any", Database())
-    delivering = Delivering(database, database, cast("Any", None), None)
+    delivering = OutputDelivery(database, database, cast("Any", None), None)
     for content in (b"a barn", LARGE.encode()):
         asked = 0
         sha256 = hashlib.sha256(content).hexdigest()

@@ -272,7 +272,9 @@ class JobLifecycle:
             return
         entry.phase = Phase.ACTIVE
         self.do(
-            effects.StartJob(job.key, instance.name, adopt=entry.adopt, began=job.state == "running")
+            effects.StartJob(
+                job.key, instance.name, adopt=entry.adopt, began=job.state == "running"
+            )
         )
         if entry.adopt:
             self.adoption.starts(entry, instance)

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, UnsetType
 
-from bridge.contract import described
-from bridge.contract.described import RetainedMessage, WorkflowsReport, page
+from bridge.contract import retained_pages
 from bridge.contract.errors import UnknownWorkflow
 from bridge.contract.messages import Workflows, encode
 from bridge.contract.retained import Choices, ComfyUIState, Definition
+from bridge.contract.retained_pages import RetainedMessage, WorkflowsReport, page
 
 
 def definition(name: str, *, nodes: int = 1) -> Definition:
@@ -88,9 +88,13 @@ async def test_pages_are_asked_for_until_there_is_no_next_one_or_no_answer() -> 
         asked.append(request)
         return answers[len(asked) - 1]
 
-    assert [each.left_out async for each in described.pages(ask, "demo")] == [["a"], ["b"], ["c"]]
+    assert [each.left_out async for each in retained_pages.pages(ask, "demo")] == [
+        ["a"],
+        ["b"],
+        ["c"],
+    ]
     assert [each.after for each in asked] == [UNSET, "a", "b"]
     assert {each.name for each in asked} == {"demo"}
     asked.clear()
     answers[1] = None
-    assert [each.left_out async for each in described.pages(ask)] == [["a"]]
+    assert [each.left_out async for each in retained_pages.pages(ask)] == [["a"]]

@@ -46,7 +46,7 @@ class Undelivered(Struct, frozen=True, omit_defaults=True):
     run_s: float | None = None
 
 
-class Delivering:
+class OutputDelivery:
     """Stores the outputs of jobs, and delivers them."""
 
     def __init__(
