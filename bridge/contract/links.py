@@ -43,8 +43,8 @@ _DECODER: Final = msgspec.msgpack.Decoder(Link)
 
 def sign(key: bytes, link: Link) -> str:
     """Return the token of a link: letters, digits, `-`, `_` and one dot."""
-    said = msgspec.msgpack.encode(link)
-    return f"{_text(said)}.{_text(_signature(key, said))}"
+    content = msgspec.msgpack.encode(link)
+    return f"{_text(content)}.{_text(_signature(key, content))}"
 
 
 def read(key: bytes, token: str, now: float) -> Link:
@@ -52,9 +52,9 @@ def read(key: bytes, token: str, now: float) -> Link:
 
     Raises Forbidden for one that was not signed with this key, Expired for one that is too old.
     """
-    said, _, signature = token.partition(".")
+    encoded, _, signature = token.partition(".")
     try:
-        content, given = _bytes(said), _bytes(signature)
+        content, given = _bytes(encoded), _bytes(signature)
         if len(token) > _LONGEST or not hmac.compare_digest(given, _signature(key, content)):
             raise Forbidden("this link was not made here")
         link = _DECODER.decode(content)
@@ -72,8 +72,8 @@ def address(public_url: str, key: bytes, link: Link) -> str:
     return f"{public_url.rstrip('/')}{PREFIX}{sign(key, link)}"
 
 
-def _signature(key: bytes, said: bytes) -> bytes:
-    return hmac.digest(key, b"comfy2mqtt link\0" + said, hashlib.sha256)[:_SIGNATURE_BYTES]
+def _signature(key: bytes, content: bytes) -> bytes:
+    return hmac.digest(key, b"comfy2mqtt link\0" + content, hashlib.sha256)[:_SIGNATURE_BYTES]
 
 
 def _text(data: bytes) -> str:

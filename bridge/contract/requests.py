@@ -106,7 +106,7 @@ class _SetName(Struct):
 
 
 def decode(verb: str, payload: bytes) -> Request | SetRequest:
-    """Read the body of a request other than `run`.
+    """Decode the payload of a request other than `run`.
 
     Raises BadRequest, its details naming the field and what is allowed there.
     """
@@ -133,7 +133,7 @@ def decode_run(
     content_type: str | None = None,
     user_properties: list[tuple[str, str]] | None = None,
 ) -> Run:
-    """Read the body of a `run` request.
+    """Decode the payload of a `run` request.
 
     Empty: the defaults. A JSON object: inputs by name, with `submit`'s fields under names that
     begin with `$`, and the main text input as `$text`. A JSON number or string, or any other text:

@@ -99,7 +99,11 @@ class Observer(Protocol):
 
 
 class Attempt:
-    """Call `run` once. `cancel` may be called at any time, also before `run`."""
+    """One run of a job's prompt at one ComfyUI, with its limits of time and of silence.
+
+    Call `run` once; `cancel` may be called at any time, also before `run`. For the event loop's
+    thread.
+    """
 
     def __init__(
         self,

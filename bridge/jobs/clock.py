@@ -53,7 +53,7 @@ class Clock:
         steady: Callable[[], float] = time.monotonic,
         boot: str | None = None,
     ) -> None:
-        """`wall` and `steady` return seconds since the epoch, and since whenever."""
+        """`wall` returns seconds since the epoch, `steady` seconds of a clock that is never set."""
         self._wall = wall
         self._steady = steady
         self._boot = _boot() if boot is None else boot
@@ -113,7 +113,7 @@ class JumpWatch:
     """Watches a clock that may be set, such as a database's, against the steady one."""
 
     def __init__(self, steady: Callable[[], float] = time.monotonic) -> None:
-        """`steady` returns seconds since whenever."""
+        """`steady` returns seconds of a clock that is never set."""
         self._steady = steady
         self._before: tuple[float, float] | None = None
         self._jumped_at = float("-inf")

@@ -26,7 +26,7 @@ class RunTotals(Struct):
 
 
 class Counters:
-    """Counts only ever rise."""
+    """Counts since the start of this process; they never decrease."""
 
     def __init__(self) -> None:
         self.accepted = 0

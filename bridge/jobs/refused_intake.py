@@ -14,7 +14,10 @@ FIRST_LEASES, MOST_LEASES = 2, 60
 
 
 class RefusedIntake:
-    """Times are by a steady clock."""
+    """Decides whether this bridge keeps the intake while it cannot connect.
+
+    Times are in seconds by a steady clock.
+    """
 
     def __init__(self, lease_s: float) -> None:
         self.receives = False

@@ -107,7 +107,10 @@ class Events(NamedTuple):
 
 
 class BrokerLink:
-    """A connection to a broker. Used for one connection only."""
+    """One connection to a broker: paho's session, our PUBLISH and PUBACK, one stream.
+
+    A new object is needed for each connection. For the event loop's thread.
+    """
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from bridge.contract.topics import RequestTopic
 
 
 class Room(Protocol):
-    """Returns how many bytes fit into the packets of an answer, now; None: any number.
+    """The room for data in the packets of an answer, at present, in bytes; None: no limit.
 
     `transaction` is the answer's. `max_packet` bounds a packet as the broker's limit does, in
     bytes.

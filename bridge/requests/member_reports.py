@@ -58,10 +58,10 @@ class MemberReports:
         owner: Callable[[str], str | None],
         gpu_owner: Callable[[str], str | None],
     ) -> None:
-        """`carry_out` does what is for this bridge, which is called `member`.
+        """`carry_out` executes a command at this bridge, whose name in the group is `member`.
 
-        It is called with verb, payload and correlation data, as `handle`. The others are as in
-        `carried_out_by`.
+        It is called with verb, payload and correlation data, as `handle`. `owner` and `gpu_owner`
+        are as in `carried_out_by`.
         """
         self._member = member
         self._handle = carry_out

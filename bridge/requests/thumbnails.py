@@ -21,14 +21,17 @@ from bridge.requests.processor_time import ProcessorTime
 
 QUALITY = 85
 MAX_BYTES = 32 * 1024 * 1024
-# What remembering one takes beside its bytes: many small ones are bounded too.
+# The memory of one beside its bytes: many small ones are bounded, too.
 ENTRY_BYTES = 1024
 
 _Key = tuple[str, int]
 
 
 class Thumbnails:
-    """Makes each once, however many ask for it at the same time."""
+    """Makes thumbnails, each once however many clients ask for it at the same time.
+
+    For the event loop's thread; images are decoded in the worker process.
+    """
 
     def __init__(
         self,
@@ -107,7 +110,7 @@ class Thumbnails:
 
 
 class _Turns:
-    """One turn at a time; each client that waits has its turn, however many it waits for."""
+    """A lock that waiting clients get in turn, however many requests each has waiting."""
 
     def __init__(self) -> None:
         self._taken = False

@@ -18,6 +18,7 @@ from bridge.service.stores import need_extras
 
 log = logging.getLogger(__name__)
 
+# Between the loss of a lease and the next start.
 RESTART_PAUSE_S = 1.0
 
 

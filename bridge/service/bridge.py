@@ -31,7 +31,7 @@ _LAST_S = 5.0
 
 
 class Bridge:
-    """One bridge: `run` it once."""
+    """One bridge, from its start to its end. Call `run` once."""
 
     def __init__(
         self,
@@ -45,7 +45,11 @@ class Bridge:
         self._parts = BridgeParts(config, address, comfyuis)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Serve until `stopping` is set, then end in good order."""
+        """Serve until `stopping` is set, then end in good order.
+
+        Raises LeaseLost if other bridges of the group took over, and what a step of the start
+        raises that will not pass by itself. Cancelling this closes what was opened.
+        """
         with logtopic.publishing(self._publish_log, self._config.secrets):
             try:
                 for step in self._start_steps():

@@ -141,7 +141,7 @@ def _bind(family: int, kind: int, protocol: int, address: tuple[object, ...]) ->
 
 
 def check_start(config: Config) -> None:
-    """Check all of these."""
+    """Check tables, data folder, connections and ports. Blocks. Raises ConfigError."""
     check_tables(config)
     if not config.journal:  # else the folder holds little, whose loss is reported where it shows
         check_data(config)

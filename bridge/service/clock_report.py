@@ -8,7 +8,7 @@ from bridge.contract.topics import Topics
 
 
 class ClockReport:
-    """For the event loop's thread."""
+    """Publishes jumps of the wall clock. For the event loop's thread."""
 
     def __init__(self, topics: Topics, publisher: Publisher) -> None:
         self._topics = topics

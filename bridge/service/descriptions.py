@@ -128,7 +128,10 @@ class NodeInfo:
 
 
 class Descriptions:
-    """Use `follow_folder`, and `follow` for each ComfyUI, as tasks."""
+    """Publishes the workflows, and the states of the ComfyUIs, as they change.
+
+    Use `follow_folder`, and `follow` for each ComfyUI, as tasks.
+    """
 
     def __init__(
         self,

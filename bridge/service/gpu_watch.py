@@ -25,7 +25,10 @@ _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class GpuWatch:
-    """Use `run` as a task; `figures` has the newest figures by ComfyUI name."""
+    """Reads the graphics card of each ComfyUI; `figures` has the newest by the ComfyUI's name.
+
+    Use `run` as a task.
+    """
 
     def __init__(
         self,

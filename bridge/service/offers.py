@@ -33,7 +33,10 @@ SetOthers = Callable[[Mapping[str, ObjectInfo], Collection[str]], Awaitable[None
 
 
 class OfferExchange:
-    """Use `open` once this bridge is a member, then `run` as a task; `wake` when nodes changed."""
+    """Offers the nodes of this bridge's ComfyUIs to the group, and reads the others' offers.
+
+    Use `open` once this bridge is a member, then `run` as a task; call `wake` when nodes changed.
+    """
 
     def __init__(
         self,

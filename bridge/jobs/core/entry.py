@@ -49,12 +49,14 @@ class Withdrawal(Struct, frozen=True):
 
 
 class Entry(Struct):
-    """`instance` is the ComfyUI of the present or last attempt; None if there was none.
+    """A job in the core's book.
 
-    `adopt`: the prompt may be at a ComfyUI from before this process. `pinned`: only that ComfyUI
-    may have it. `withdrawn` is how it ends without an attempt; `ending` leads to the
-    outcome that is being written, and `run_s` is how long it ran. `gave_up`: it fails by a defect
-    of ours. `sent_back` is why its attempt is stopped, where it is to return to the queue.
+    `instance` is the ComfyUI of the present or last attempt, None if there was none; `holds_slot`:
+    the job counts among those that were sent there. `adopt`: the prompt may be at a ComfyUI from
+    before this process. `pinned`: only that ComfyUI may have it. `withdrawn` is how it ends without
+    an attempt; `ending` leads to the outcome that is being written, and `run_s` is how long it ran.
+    `gave_up`: it fails by a defect of ours. `sent_back` is why its attempt is stopped, where it is
+    to return to the queue.
     `no_room` counts the attempts that a full disk at ComfyUI ended. `reason` is why it returns to
     the queue.
     """

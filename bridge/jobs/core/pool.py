@@ -48,7 +48,7 @@ class Availability(Struct, frozen=True):
 
 
 class PoolInstance:
-    """One ComfyUI, and what this bridge has there."""
+    """A ComfyUI as the core sees it: its availability, its jobs, the models that it loaded."""
 
     def __init__(self, name: str, *, attached: bool) -> None:
         self.name = name
@@ -159,7 +159,9 @@ class Pool:
 
     def __init__(self, names: Mapping[str, bool], can_run: CanRun, *, alone: bool) -> None:
         """`names` maps each ComfyUI's name to whether it is attached: not ours to start."""
-        self._instances = {name: PoolInstance(name, attached=attached) for name, attached in names.items()}
+        self._instances = {
+            name: PoolInstance(name, attached=attached) for name, attached in names.items()
+        }
         self._can_run = can_run
         # With one there is no choice: a job that it cannot run fails there, and says why.
         self._no_choice = alone and len(names) == 1
@@ -187,7 +189,12 @@ class Pool:
         return [name for name in self._instances if self._can_run(name, needs)]
 
     def take(
-        self, instance: PoolInstance, queue: Queue, reorder_s: float, now: float, idle_elsewhere: int = 0
+        self,
+        instance: PoolInstance,
+        queue: Queue,
+        reorder_s: float,
+        now: float,
+        idle_elsewhere: int = 0,
     ) -> Key | None:
         """Take the next job for a ComfyUI out of the queue; None if it should have none now.
 
@@ -197,7 +204,9 @@ class Pool:
         if instance.held is not None or left:
             return queue.take(may_take=lambda placement: placement == PinnedTo(instance.name))
         return queue.take(
-            may_take=None if self._no_choice else lambda placement: self._may_take(instance, placement, now),
+            may_take=None
+            if self._no_choice
+            else lambda placement: self._may_take(instance, placement, now),
             prefer=instance.fits if instance.models else None,
             reorder_s=reorder_s,
             now=now,

@@ -70,7 +70,10 @@ class QueueLimits(Struct, frozen=True):
 
 
 class _ActiveSet(Struct):
-    """A set that has not ended, and its jobs that are under way."""
+    """A set that has not ended, and its jobs that are under way.
+
+    `status_at` is when its status was last published, in seconds by a steady clock.
+    """
 
     record: SetRecord
     under_way: dict[Key, None]
@@ -97,7 +100,10 @@ class _ActiveSet(Struct):
 
 
 class SetDriver:
-    """Use `run` as a task, once jobs were recovered. All methods are for the loop's thread."""
+    """Makes the jobs of sets as there is room for them, and ends each set.
+
+    Use `run` as a task, once jobs were recovered. All methods are for the event loop's thread.
+    """
 
     def __init__(
         self,
@@ -171,7 +177,7 @@ class SetDriver:
         return record
 
     async def counts_and_eta(self, record: SetRecord) -> tuple[Counts, float | None]:
-        """Return how many jobs of a set are in each state, and the seconds until its expected end."""
+        """Return how many jobs of a set are in each state, and in how many seconds it ends."""
         counts = await self._counts(record)
         return counts, self._eta_s(record, counts)
 
