@@ -62,20 +62,20 @@ class Bridge:
     def _start_steps(self) -> Iterator[Callable[[], Awaitable[object]]]:
         """Yield what is done before anything is served, in this order."""
         parts = self._parts
-        yield parts.journal.open
+        yield parts.shared.journal.open
         # This may have to wait, and for longer than a lease lasts: so it comes before the group.
-        yield partial(asyncio.to_thread, parts.files.open)
-        if parts.group.group is not None:
-            yield parts.group.group.join
+        yield partial(asyncio.to_thread, parts.shared.files.open)
+        if parts.shared.group.group is not None:
+            yield parts.shared.group.group.join
         yield from (each.start for each in parts.extensions)
         yield parts.descriptions.open
-        if parts.group.offers is not None:
-            yield parts.group.offers.open
+        if parts.shared.group.offers is not None:
+            yield parts.shared.group.offers.open
         yield parts.dispatcher.recover
         yield self._know_clients
 
     async def _know_clients(self) -> None:
-        self._parts.handler.know(await self._parts.journal.clients())
+        self._parts.handler.know(await self._parts.shared.journal.clients())
 
     async def _serve(self, stopping: asyncio.Event) -> None:
         """Run everything until `stopping` is set, and then until it has ended in good order."""
@@ -107,20 +107,21 @@ class Bridge:
         """Close what was opened. Raises DatabaseError if the database does not answer."""
         parts = self._parts
         await parts.media.transcoder.close()
-        if parts.group.group is not None:
-            await _bounded(parts.group.group.leave(), _LAST_S)
-        await _bounded(asyncio.to_thread(parts.files.close), _LAST_S)
-        await parts.journal.close()
+        if parts.shared.group.group is not None:
+            await _bounded(parts.shared.group.group.leave(), _LAST_S)
+        await _bounded(asyncio.to_thread(parts.shared.files.close), _LAST_S)
+        await parts.shared.journal.close()
 
     def _publish_log(self, line: BridgeLog) -> None:
-        self._parts.publisher.publish(self._parts.topics.log, line)
+        shared = self._parts.shared
+        shared.publisher.publish(shared.topics.log, line)
 
     def _readiness(self) -> Readiness:
         """Return what the greeting reports."""
         parts, config = self._parts, self._config
         return Readiness(
             broker=str(self._address),
-            connected=parts.publisher.connected,
+            connected=parts.shared.publisher.connected,
             comfyuis={each.name: each.state for each in parts.instances},
             workflows=list(parts.library.workflows.values()),
             broken=len(parts.library.broken),

@@ -5,20 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bridge.adapters.mqtt.admin_commands import AdminCommands
-from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.updates import Updates
-from bridge.config import Config
-from bridge.contract.topics import Topics
 from bridge.hooks.driver import Hooks
 from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import Journal
 from bridge.requests.member_reports import MemberReports
 from bridge.requests.operator import Operator, refuse
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.descriptions import Descriptions
-from bridge.service.group import GroupParts
+from bridge.service.shared import SharedParts
 
 
 class CommandParts:
@@ -30,21 +26,18 @@ class CommandParts:
 
     def __init__(
         self,
-        config: Config,
-        topics: Topics,
+        shared: SharedParts,
         *,
         descriptions: Descriptions,
         dispatcher: Dispatcher,
-        group: GroupParts,
         hooks: Hooks,
         info: BridgeInfoPublisher,
         instances: Sequence[Instance],
-        journal: Journal,
-        publisher: Publisher,
         retained: Retained,
         updates: Updates | None,
     ) -> None:
-        """Make the parts, once `group` is formed."""
+        """Make the parts, once the group is formed."""
+        config, group = shared.config, shared.group
         self._group = group
         self._hooks = hooks
         self._comfyuis = [each.name for each in instances]
@@ -58,7 +51,7 @@ class CommandParts:
             health=info.health_report,
             gpus=hooks,
             pause_changed=info.publish_health,
-            elsewhere=journal.claimed_by_others if config.journal else None,
+            elsewhere=shared.journal.claimed_by_others if config.journal else None,
             updates=updates,
             is_away=self._is_elsewhere,
         )
@@ -67,7 +60,7 @@ class CommandParts:
             reports = MemberReports(
                 config.member_name,
                 handle,
-                journal.commands,
+                shared.journal.commands,
                 owner=self._owner,
                 gpu_owner=self._gpu_owner,
             )
@@ -78,7 +71,7 @@ class CommandParts:
             handle = reports.handle
             self.reports = reports
         if config.operator_verbs:
-            self.extensions.append(AdminCommands(topics, handle, publisher, group.held))
+            self.extensions.append(AdminCommands(shared.topics, handle, shared.publisher, group.held))
 
     def _owner(self, comfyui: str) -> str | None:
         """Return the other bridge that lives and has a ComfyUI; None if there is none."""

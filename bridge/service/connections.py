@@ -8,14 +8,11 @@ from collections.abc import Callable, Sequence
 from bridge.adapters.mqtt.cluster_connection import ClusterConnection
 from bridge.adapters.mqtt.extension import Extension
 from bridge.adapters.mqtt.last_values import LastValues
-from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.subscriber import BrokerSettings, Subscriber
-from bridge.contract.topics import Topics
-from bridge.jobs.group import Group
-from bridge.jobs.journal import Journal
 from bridge.mqtt import Connection
 from bridge.requests.handler import RequestHandler
+from bridge.service.shared import SharedParts
 
 
 class BrokerConnections:
@@ -28,23 +25,22 @@ class BrokerConnections:
     def __init__(
         self,
         settings: BrokerSettings,
+        shared: SharedParts,
         *,
-        topics: Topics,
         handler: RequestHandler,
-        journal: Journal,
-        publisher: Publisher,
         retained: Retained,
         last_values: LastValues,
         connected: Callable[[Connection], None],
         leading: Sequence[Extension],
         everywhere: Sequence[Extension],
-        group: Group | None,
     ) -> None:
         """`connected` is called with each new connection for requests, before anything else.
 
         The extensions `leading` belong to the connection for requests, `everywhere` to the one
         that each bridge has.
         """
+        topics, journal, publisher = shared.topics, shared.journal, shared.publisher
+        group = shared.group.group
         self._subscriber = Subscriber(
             settings,
             topics=topics,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from bridge import __version__
 from bridge.adapters.homeassistant.adapter import HomeAssistant
@@ -11,14 +11,11 @@ from bridge.adapters.homeassistant.inputs import Inputs
 from bridge.adapters.homeassistant.job_updates import JobUpdatePublisher
 from bridge.adapters.homeassistant.retained import DiscoveryWithdrawal
 from bridge.adapters.mqtt.extension import Extension
-from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import retained_images
-from bridge.config import Config
-from bridge.contract.topics import HomeAssistantTopics, Topics
-from bridge.jobs.journal import Journal
+from bridge.contract.topics import HomeAssistantTopics
 from bridge.jobs.listener import Listener
-from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
+from bridge.service.shared import SharedParts
 from bridge.workflows.library import Library
 
 
@@ -30,22 +27,16 @@ class HomeAssistantParts:
 
     def __init__(
         self,
-        config: Config,
-        topics: Topics,
+        shared: SharedParts,
         *,
         comfyuis: Sequence[str],
         updated: Sequence[str],
-        journal: Journal,
-        files: Files,
         library: Library,
-        publisher: Publisher,
         transcoder: Transcoder,
-        leads: Callable[[], bool],
     ) -> None:
-        """`comfyuis` are ours, `updated` those whose releases are looked for.
-
-        `leads`: in a group, True while this bridge takes the requests.
-        """
+        """`comfyuis` are ours, `updated` those whose releases are looked for."""
+        config, topics, publisher = shared.config, shared.topics, shared.publisher
+        journal, leads = shared.journal, shared.group.leads
         self.adapters: list[HomeAssistant] = []
         self.listeners: list[Listener] = []
         withdrawal = DiscoveryWithdrawal(
@@ -79,7 +70,7 @@ class HomeAssistantParts:
                 lambda name: tree.state(name, "image"),
             ),
             journal=journal,
-            files=files,
+            files=shared.files,
             publisher=publisher,
             transcoder=transcoder,
             choices=library.choices,

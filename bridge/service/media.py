@@ -6,38 +6,27 @@ from msgspec import UNSET
 
 from bridge.adapters.displays import Displays
 from bridge.adapters.mqtt.last_values import LastValues
-from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained_images import retained_images
-from bridge.config import Config
 from bridge.contract.errors import DependencyFailed
 from bridge.contract.sources import Url
-from bridge.contract.topics import Topics
 from bridge.jobs.dependencies import Dependencies, Sources
-from bridge.jobs.journal import Journal
 from bridge.jobs.uploads import UploadRules, Uploads
 from bridge.media.download import DownloadRules, download
 from bridge.media.extents import MediaLimits
-from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
 from bridge.requests.input_media import InputMedia
-from bridge.requests.permissions import Permissions, setting
+from bridge.requests.permissions import setting
 from bridge.service.public_urls import Links
+from bridge.service.shared import SharedParts
 
 
 class MediaParts:
     """The parts that read and store inputs, and that show outputs. Close `transcoder`."""
 
-    def __init__(
-        self,
-        config: Config,
-        topics: Topics,
-        *,
-        journal: Journal,
-        files: Files,
-        permissions: Permissions,
-        publisher: Publisher,
-    ) -> None:
+    def __init__(self, shared: SharedParts) -> None:
         """Make the parts. Raises ConfigError."""
+        config, permissions = shared.config, shared.permissions
+        journal, files = shared.journal, shared.files
         self._config = config
         self._permissions = permissions
         self.last_values = LastValues()
@@ -75,11 +64,11 @@ class MediaParts:
                 config.folder / "displays",
                 journal.adapter_store if config.journal else None,
                 "display",
-                publisher,
-                topics.display_image,
+                shared.publisher,
+                shared.topics.display_image,
             ),
-            publisher=publisher,
-            topics=topics,
+            publisher=shared.publisher,
+            topics=shared.topics,
             rights=permissions,
             transcoder=self.transcoder,
             **({} if addresses is None else {"url_of": addresses.display}),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bridge import tracing
 from bridge.adapters.mqtt.acl_probe import AclProbe
 from bridge.adapters.mqtt.broker_address import probe_address
 from bridge.adapters.mqtt.extension import Extension
-from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.size_probe import SizeProbe
 from bridge.adapters.mqtt.subscriber import BrokerSettings
@@ -19,18 +17,10 @@ from bridge.comfyui.health_policy import HealthPolicy
 from bridge.comfyui.instance import Instance
 from bridge.comfyui.settings import AttachConfig, SuperviseConfig
 from bridge.config import Config
-from bridge.contract.topics import Topics
 from bridge.hooks.calls import MqttCalls
 from bridge.hooks.driver import Hooks
-from bridge.jobs.core import JobLimits
-from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.finalizer import Finalizer
-from bridge.jobs.input_files import InputFiles
-from bridge.jobs.journal import Journal
 from bridge.jobs.listener import as_one
-from bridge.jobs.warmup import Warmup
 from bridge.mqtt import Address, Connection
-from bridge.requests.permissions import Permissions
 from bridge.service.bridge_info import BridgeInfoPublisher
 from bridge.service.clock_report import ClockReport
 from bridge.service.comfyui_updates import updates_of
@@ -38,13 +28,12 @@ from bridge.service.commands import CommandParts
 from bridge.service.connections import BrokerConnections
 from bridge.service.descriptions import Descriptions
 from bridge.service.gpu_watch import GpuWatch
-from bridge.service.group import GroupParts
 from bridge.service.homeassistant import HomeAssistantParts
+from bridge.service.jobs import JobParts
 from bridge.service.media import MediaParts
 from bridge.service.requests import RequestParts
 from bridge.service.retention import Retention
-from bridge.service.sinks import SinkParts
-from bridge.service.stores import files_of
+from bridge.service.shared import SharedParts
 from bridge.workflows.binding import FOLDER
 from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import OBJECT_INFO, Library
@@ -65,14 +54,8 @@ class BridgeParts:
     ) -> None:
         """`address` is the broker's; `comfyuis` by name. Raises ConfigError."""
         folder = config.folder
-        self._config = config
-        self.topics = Topics(config.base_topic)
-        self.group = group = GroupParts(config)
-
-        # What is stored.
-        self.journal = Journal(config.journal or folder / "journal.db")
-        self.files = files_of(config)
-        self._permissions = Permissions(config.clients)
+        self.shared = shared = SharedParts(config)
+        group = shared.group
         nodes = NodeRules(config.allow_nodes, config.deny_nodes)
         keyed = [name for name, comfyui in comfyuis.items() if comfyui.api_key is not None]
         self.library = Library(
@@ -89,101 +72,50 @@ class BridgeParts:
         self.gpus = GpuWatch(self.instances, comfyuis)
 
         # What is published, and who listens to jobs.
-        self.publisher = Publisher(
-            self.topics,
-            delivered=self.journal.published,
-            passed_over=self.journal.passed_over,
-            set_delivered=self.journal.sets.published,
-            keep_results_s=config.keep_results_s,
-            keep_outputs_s=config.keep_outputs_s,
-            may_publish=group.holds_lease,
-            cloudevents=config.cloudevents,
-        )
         retained = Retained(
-            self.topics,
-            self.publisher,
+            shared.topics,
+            shared.publisher,
             group.leads if config.journal else None,
             config.member_name,
         )
-        self.clock_report = ClockReport(self.topics, self.publisher)
-        self.media = media = MediaParts(
-            config,
-            self.topics,
-            journal=self.journal,
-            files=self.files,
-            permissions=self._permissions,
-            publisher=self.publisher,
-        )
+        self.clock_report = ClockReport(shared.topics, shared.publisher)
+        self.media = media = MediaParts(shared)
         homeassistant = HomeAssistantParts(
-            config,
-            self.topics,
+            shared,
             comfyuis=list(comfyuis),
             updated=[] if self.updates is None else self.updates.names,
-            journal=self.journal,
-            files=self.files,
             library=self.library,
-            publisher=self.publisher,
             transcoder=media.transcoder,
-            leads=group.leads,
         )
-        listeners = as_one(self.publisher, *homeassistant.listeners)
+        listener = as_one(shared.publisher, *homeassistant.listeners)
 
         # What runs jobs.
-        self.sinks = SinkParts(
-            config,
-            self.topics,
-            journal=self.journal,
-            publisher=self.publisher,
-            permissions=self._permissions,
-            read=self._read_kept,
-            leads=group.leads,
-        )
-        size_probe = SizeProbe(self.topics, self.publisher, self._learn_size)
-        self.dispatcher = Dispatcher(
-            journal=self.journal,
-            files=self.files,
+        size_probe = SizeProbe(shared.topics, shared.publisher, self._learn_size)
+        self.jobs = jobs = JobParts(
+            shared,
             instances=self.instances,
-            listener=listeners,
-            dependencies=media.dependencies,
-            can_run=self.library.can_run,
-            limits=JobLimits(
-                config.max_attempts,
-                config.timeout_s,
-                config.silence_s,
-                config.reorder_s,
-                config.quarantine_s,
-            ),
-            input_files=InputFiles(self.instances, config.keep_uploads_s),
-            finalizer=Finalizer(
-                self.journal,
-                self.files,
-                listeners,
-                config.keep_outputs_s,
-                show=media.displays.show,
-                transcoder=media.transcoder,
-                link=media.links.output,
-                trace=tracing.traces(),
-                result_room=self.publisher.result_room,
-                trial=size_probe,
-            ),
-            deliver=self.sinks.deliveries.deliver,
+            library=self.library,
+            listener=listener,
+            media=media,
+            size_probe=size_probe,
         )
+        self.dispatcher = jobs.dispatcher
         self.descriptions = Descriptions(
             self.library,
             self.instances,
-            topics=self.topics,
-            publisher=self.publisher,
+            topics=shared.topics,
+            publisher=shared.publisher,
             retained=retained,
             changed=self._nodes_changed,
             audience=homeassistant.adapters,
         )
         group.form(
-            journal=self.journal,
+            journal=shared.journal,
             library=self.library,
             dispatcher=self.dispatcher,
             descriptions=self.descriptions,
             retained=retained,
-            listener=listeners,
+            listener=listener,
             comfyuis=list(comfyuis),
             keyed=keyed,
             named=homeassistant.set_instances,
@@ -192,59 +124,49 @@ class BridgeParts:
             config,
             instances=self.instances,
             dispatcher=self.dispatcher,
-            mqtt=MqttCalls(self.publisher),
+            mqtt=MqttCalls(shared.publisher),
             retained=retained,
-            clock=self.journal.clock,
+            clock=shared.journal.clock,
             changed=lambda: self.info.publish_health(),  # noqa: PLW0108 - made below
         )
         self.info = BridgeInfoPublisher(
             config,
-            permissions=self._permissions,
+            permissions=shared.permissions,
             retained=retained,
             dispatcher=self.dispatcher,
             instances=self.instances,
             hooks=self.hooks.health,
             gpus=self.gpus.figures,
-            store=lambda: self.files.fault,
+            store=lambda: shared.files.fault,
         )
 
         # What receives requests.
         requests = RequestParts(
-            config,
-            dispatcher=self.dispatcher,
-            files=self.files,
-            journal=self.journal,
+            shared,
+            jobs=jobs,
             library=self.library,
             media=media,
             nodes=nodes,
-            permissions=self._permissions,
-            publisher=self.publisher,
             retained=retained,
-            sinks=self.sinks,
             size_probe=size_probe,
             refresh=self._refresh,
-            leads=group.leads,
         )
         self.handler = requests.handler
         triggers = Triggers(
             config.trigger,
-            topics=self.topics,
-            rights=self._permissions,
+            topics=shared.topics,
+            rights=shared.permissions,
             displays=media.displays,
-            publisher=self.publisher,
+            publisher=shared.publisher,
         )
         self.commands = commands = CommandParts(
-            config,
-            self.topics,
+            shared,
             updates=self.updates,
             descriptions=self.descriptions,
             dispatcher=self.dispatcher,
-            group=group,
             hooks=self.hooks,
             info=self.info,
             instances=self.instances,
-            journal=self.journal,
-            publisher=self.publisher,
             retained=retained,
         )
         # In a group every bridge receives these messages, by its own connection.
@@ -257,30 +179,29 @@ class BridgeParts:
                 config.mqtt_client_id,
                 config.remember_ids_s,
                 config.max_packet,
-                self._permissions.input_topics,
+                shared.permissions.input_topics,
                 config.max_publishes_per_s,
             ),
-            topics=self.topics,
+            shared,
             handler=self.handler,
-            journal=self.journal,
-            publisher=self.publisher,
             retained=retained,
             last_values=media.last_values,
             connected=self._introduce,
             leading=leading,
             everywhere=everywhere,
-            group=group.group,
         )
-        self.probe = AclProbe(address, probe_address(config), self.topics, self.info.set_isolation)
+        self.probe = AclProbe(
+            address, probe_address(config), shared.topics, self.info.set_isolation
+        )
 
         # What runs beside all that.
         self.browsers = _web_adapter(config)
         self.metrics = self._metrics_adapter()
         self.retention = Retention(
             config,
-            permissions=self._permissions,
-            journal=self.journal,
-            files=self.files,
+            permissions=shared.permissions,
+            journal=shared.journal,
+            files=shared.files,
             uploads=media.uploads,
             leads=group.leads,
             jumped=self.clock_report.jumped,
@@ -301,15 +222,15 @@ class BridgeParts:
         yield self.descriptions.follow_folder
         yield self.dispatcher.run
         yield self.dispatcher.input_files.run
-        yield from (each.run for each in self._warmups())
-        yield self.sinks.run
+        yield from (each.run for each in self.jobs.warmups)
+        yield self.jobs.sinks.run
         yield self.info.run
         yield self.gpus.run
         yield self.retention.run
         yield self.probe.run
         yield from (each.run for each in self.extensions)
         optional = (
-            self.group.offers,
+            self.shared.group.offers,
             self.commands.reports,
             self.metrics,
             self.browsers,
@@ -319,43 +240,32 @@ class BridgeParts:
 
     def _metrics_adapter(self) -> MetricsAdapter | None:
         """Make the adapter for metrics, if there is to be one."""
-        if self._config.metrics_listen is None:
+        shared = self.shared
+        if shared.config.metrics_listen is None:
             return None
         from bridge.service.metrics import metrics_adapter  # noqa: PLC0415
 
         return metrics_adapter(
-            self._config.metrics_listen,
+            shared.config.metrics_listen,
             dispatcher=self.dispatcher,
             instances=self.instances,
-            journal=self.journal,
-            publisher=self.publisher,
+            journal=shared.journal,
+            publisher=shared.publisher,
             gpus=self.gpus,
-            group=self.group,
+            group=shared.group,
         )
 
-    def _warmups(self) -> list[Warmup]:
-        config = self._config
-        warm = {config.instance_name(each): each.warm for each in config.comfyuis if each.warm}
-        return [
-            Warmup(each, warm[each.name], library=self.library, dispatcher=self.dispatcher)
-            for each in self.instances
-            if each.name in warm
-        ]
-
     async def _refresh(self) -> bool:
-        self.group.ask_nodes()
+        self.shared.group.ask_nodes()
         return await self.descriptions.refresh()
 
     def _nodes_changed(self) -> None:
         self.dispatcher.catalogue_changed()
-        self.group.nodes_changed()
-
-    def _read_kept(self, sha256: str, size: int) -> AsyncIterator[bytes]:
-        return self.dispatcher.delivery.read(sha256, size)
+        self.shared.group.nodes_changed()
 
     def _learn_size(self, size: int) -> None:
         """Take note of the largest payload that the broker passes on."""
-        self.publisher.learn_limit(size)
+        self.shared.publisher.learn_limit(size)
         self.info.set_largest(size)
 
     def _introduce(self, connection: Connection) -> None:

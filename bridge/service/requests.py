@@ -6,23 +6,20 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bridge.adapters.homeassistant.job_updates import CLIENT as HOME_ASSISTANT
-from bridge.adapters.mqtt.publisher import Publisher
 from bridge.adapters.mqtt.retained import Retained
 from bridge.adapters.mqtt.size_probe import SizeProbe
 from bridge.config import Config
-from bridge.jobs.dispatcher import Dispatcher
-from bridge.jobs.journal import Journal
 from bridge.jobs.sets.collect import OutputRoutes
-from bridge.media.files import Files
 from bridge.requests.admission import Admission, AdmissionConfig
 from bridge.requests.handler import RequestHandler
 from bridge.requests.permissions import Permissions
 from bridge.requests.processor_time import ProcessorTime
 from bridge.requests.rate_limit import RateLimiter
 from bridge.requests.thumbnails import Thumbnails
+from bridge.service.jobs import JobParts
 from bridge.service.media import MediaParts
 from bridge.service.sets import SetParts, set_parts
-from bridge.service.sinks import SinkParts
+from bridge.service.shared import SharedParts
 from bridge.workflows.catalogue import NodeRules
 from bridge.workflows.library import Library
 
@@ -32,23 +29,20 @@ class RequestParts:
 
     def __init__(
         self,
-        config: Config,
+        shared: SharedParts,
         *,
-        dispatcher: Dispatcher,
-        files: Files,
-        journal: Journal,
+        jobs: JobParts,
         library: Library,
         media: MediaParts,
         nodes: NodeRules,
-        permissions: Permissions,
-        publisher: Publisher,
         retained: Retained,
-        sinks: SinkParts,
         size_probe: SizeProbe,
         refresh: Callable[[], Awaitable[bool]],
-        leads: Callable[[], bool],
     ) -> None:
-        """`refresh` reads the nodes of the ComfyUIs again; `leads` is as `set_parts` has it."""
+        """`refresh` reads the nodes of the ComfyUIs again."""
+        config, permissions = shared.config, shared.permissions
+        journal, files = shared.journal, shared.files
+        dispatcher, sinks = jobs.dispatcher, jobs.sinks
         admission = Admission(
             AdmissionConfig(config.max_queue, permissions, nodes),
             library=library,
@@ -66,15 +60,11 @@ class RequestParts:
         )
         media.dependencies.bounds.spend = processor.spend
         self.sets: SetParts = set_parts(
-            config,
+            shared,
             admission=admission,
             dispatcher=dispatcher,
-            journal=journal,
-            files=files,
             library=library,
             media=media.inputs,
-            permissions=permissions,
-            publisher=publisher,
             transcoder=media.transcoder,
             trial=size_probe,
             routes=OutputRoutes(
@@ -83,7 +73,6 @@ class RequestParts:
                 link=media.links.set_output,
             ),
             spend=processor.spend,
-            leads=leads,
         )
         self.handler = RequestHandler(
             admission=admission,

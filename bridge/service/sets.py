@@ -7,19 +7,15 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from bridge.adapters.mqtt.extension import Extension
-from bridge.adapters.mqtt.publisher import Publisher
-from bridge.config import Config
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.finalizer import SizeTrial
-from bridge.jobs.journal import Journal
 from bridge.jobs.sets.collect import OutputRoutes, SetCollector
 from bridge.jobs.sets.driver import QueueLimits, SetDriver
-from bridge.media.files import Files
 from bridge.media.transcode import Transcoder
 from bridge.requests.admission import Admission
 from bridge.requests.input_media import InputMedia
-from bridge.requests.permissions import Permissions
 from bridge.requests.sets import SetRequests
+from bridge.service.shared import SharedParts
 from bridge.workflows.library import Library
 
 
@@ -46,49 +42,42 @@ class SetParts(Struct, frozen=True):
 
 
 def set_parts(
-    config: Config,
+    shared: SharedParts,
     *,
     admission: Admission,
     dispatcher: Dispatcher,
-    journal: Journal,
-    files: Files,
     library: Library,
     media: InputMedia,
-    permissions: Permissions,
-    publisher: Publisher,
     transcoder: Transcoder,
     trial: SizeTrial,
     routes: OutputRoutes,
     spend: Callable[[str, float], None],
-    leads: Callable[[], bool],
 ) -> SetParts:
-    """Make the parts of sets. `spend` notes a client's processor time, in seconds.
-
-    `leads`: True while this bridge is the one to drive the sets.
-    """
+    """Make the parts of sets. `spend` notes a client's processor time, in seconds."""
+    config, permissions = shared.config, shared.permissions
     driver = SetDriver(
-        journal,
+        shared.journal,
         dispatcher,
-        publisher,
+        shared.publisher,
         catalogue=lambda: library.catalogue,
         limits=QueueLimits(config.max_queue, lambda client: permissions.of(client).max_queue),
         collector=SetCollector(
-            journal,
-            files,
+            shared.journal,
+            shared.files,
             transcoder,
-            publisher,
+            shared.publisher,
             keep_outputs_s=config.keep_outputs_s,
             scratch=config.folder / "collecting",
             routes=routes,
             trial=trial,
         ),
-        leads=leads,
+        leads=shared.group.leads,
     )
     requests = SetRequests(
         admission=admission,
         driver=driver,
-        journal=journal,
-        files=files,
+        journal=shared.journal,
+        files=shared.files,
         media=media,
         permissions=permissions,
         catalogue=lambda: library.catalogue,

@@ -147,10 +147,10 @@ async def test_a_small_job_costs_two_commits_five_messages_and_one_request(
         await peer.result("warm-up")
         requests.clear()
         states = len(peer.all("comfy2mqtt/bridge/comfyui/+"))
-        commits, began = bridge._parts.journal.commits, time.monotonic()
+        commits, began = bridge._parts.shared.journal.commits, time.monotonic()
         with audit.listening():
             await run_jobs(peer, "ours")
-        commits = bridge._parts.journal.commits - commits
+        commits = bridge._parts.shared.journal.commits - commits
         took_s = time.monotonic() - began
         messages = [
             message
