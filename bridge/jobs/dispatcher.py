@@ -23,7 +23,6 @@ from bridge.contract.messages import JobStatus, State
 from bridge.jobs import state
 from bridge.jobs.core import Core, JobLimits, Moment, Phase, effects, events
 from bridge.jobs.core.pool import Availability, CanRun
-from bridge.jobs.output_delivery import DeliverOutputs, OutputDelivery
 from bridge.jobs.dependencies import Dependencies
 from bridge.jobs.durable import until_on_disk
 from bridge.jobs.finalizer import Completion, Finalizer
@@ -31,6 +30,7 @@ from bridge.jobs.input_files import InputFiles
 from bridge.jobs.job import Job, Plan
 from bridge.jobs.journal import MARK_AFTER_S, Journal
 from bridge.jobs.listener import Listener
+from bridge.jobs.output_delivery import DeliverOutputs, OutputDelivery
 from bridge.jobs.quarantine import Quarantine
 from bridge.jobs.queue import Key
 from bridge.jobs.resolver import Resolver
@@ -188,13 +188,13 @@ class Dispatcher:
 
     async def pause(self) -> None:
         """Start no more jobs, even after a restart; running jobs continue."""
-        self.hold(paused=True)
+        self.set_paused(paused=True)
         await self._journal.pause(paused=True)
 
     async def resume(self) -> None:
         """Start jobs again."""
         await self._journal.pause(paused=False)
-        self.hold(paused=False)
+        self.set_paused(paused=False)
 
     def catalogue_changed(self) -> None:
         """Schedule again: the ComfyUIs' nodes or models have changed."""
@@ -202,7 +202,7 @@ class Dispatcher:
 
     # -- for the cluster --
 
-    def hold(self, *, paused: bool) -> None:
+    def set_paused(self, *, paused: bool) -> None:
         """Pause or resume, as the journal has it."""
         if paused != self.book.paused:
             self.handle(events.Paused(paused))
@@ -222,7 +222,7 @@ class Dispatcher:
     async def recover(self) -> None:
         """Load the jobs and estimates that the journal has from before this process."""
         self.book.estimates.learn(await self._journal.estimates())
-        self.hold(paused=await self._journal.paused())
+        self.set_paused(paused=await self._journal.paused())
         jobs = await self._journal.unfinished()
         if await self._journal.restored():
             await self._fail_restored(jobs)

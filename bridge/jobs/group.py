@@ -102,25 +102,25 @@ class Group:
         """True if this bridge takes the group's requests, as far as it knows."""
         return self._intake.is_set()
 
-    def holds(self) -> bool:
+    def holds_lease(self) -> bool:
         """True if we are certainly a member; if not, other bridges may have taken over."""
         return time.monotonic() < min(self._valid_until, self._presence.until)
 
-    async def held(self) -> None:
-        """Wait until `holds`."""
-        while not self.holds():  # noqa: ASYNC110 - time alone tells it
+    async def wait_for_lease(self) -> None:
+        """Wait until `holds_lease`."""
+        while not self.holds_lease():  # noqa: ASYNC110 - time alone tells it
             await asyncio.sleep(_HELD_S)
 
-    async def granted(self) -> None:
+    async def wait_for_intake(self) -> None:
         """Wait until this bridge has the intake, and see in the journal that it still has."""
         while True:
             await self._intake.wait()
             with suppress(DatabaseError):
-                if await self.confirm():
+                if await self.confirm_intake():
                     return
             await asyncio.sleep(self.lease_s / BEATS)
 
-    async def confirm(self) -> bool:
+    async def confirm_intake(self) -> bool:
         """True if the intake is still this bridge's. Raises DatabaseError, LeaseLost."""
         has = await self._journal.holds_intake()
         if not has:
@@ -205,11 +205,11 @@ class Group:
         except DatabaseError as error:
             log.warning("cannot renew the lease: %s", error)
             return
-        self._missed |= not self.holds()
+        self._missed |= not self.holds_lease()
         self._valid_until = began + self.lease_s
         self._presence.lease_renewed(session)
         # What was to be said meanwhile was not: the others might have counted us as dead.
-        self.was_silent = self._missed and self.holds()
+        self.was_silent = self._missed and self.holds_lease()
         self._missed = self._missed and not self.was_silent
         self._take(beat)
 
@@ -293,7 +293,7 @@ class Group:
         asked = time.monotonic()
         found = await ask(queries.OBSERVE_OTHERS, (self._life, self.has_intake))
         answered = time.monotonic()
-        if not self.holds():
+        if not self.holds_lease():
             self._missed = True
             self._beat_now.set()
         self._presence.answered(asked)
@@ -355,7 +355,7 @@ class Group:
 
     async def _differences(self) -> set[Key]:
         """Find jobs that differ between our view and the journal, or have to end."""
-        self._dispatcher.hold(paused=await self._journal.paused())
+        self._dispatcher.set_paused(paused=await self._journal.paused())
         self._dispatcher.book.estimates.learn(await self._journal.estimates())
         there = await self._journal.unowned(waiting=self.has_intake)
         differences = there ^ self._dispatcher.book.unclaimed()

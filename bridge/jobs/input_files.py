@@ -48,7 +48,7 @@ class InputFiles:
         self._keep_s = keep_s
         self._needed_by: dict[str, set[Key]] = {}
         self._uploaded_to: dict[str, set[str]] = {}
-        self._held: dict[Key, set[str]] = {}
+        self._files_of: dict[Key, set[str]] = {}
         self._due: dict[str, dict[str, None]] = {name: {} for name in self._comfyuis}
         self._some = {name: asyncio.Event() for name in self._comfyuis}
         self._removing: set[str] = set()
@@ -60,14 +60,14 @@ class InputFiles:
             self._removed.clear()
             await self._removed.wait()
         if names and comfyui in self._comfyuis:
-            self._held.setdefault(key, set()).update(names)
-        for name in self._held.get(key, ()):
+            self._files_of.setdefault(key, set()).update(names)
+        for name in self._files_of.get(key, ()):
             self._needed_by.setdefault(name, set()).add(key)
             self._uploaded_to.setdefault(name, set()).add(comfyui)
 
     def release(self, key: Key) -> None:
         """Note that a job has ended: files that no other job needs are removed soon."""
-        for name in self._held.pop(key, ()):
+        for name in self._files_of.pop(key, ()):
             users = self._needed_by[name]
             users.discard(key)
             if not users:

@@ -71,7 +71,9 @@ class CommandParts:
             handle = reports.handle
             self.reports = reports
         if config.operator_verbs:
-            self.extensions.append(AdminCommands(shared.topics, handle, shared.publisher, group.held))
+            self.extensions.append(
+                AdminCommands(shared.topics, handle, shared.publisher, group.wait_for_lease)
+            )
 
     def _owner(self, comfyui: str) -> str | None:
         """Return the other bridge that lives and has a ComfyUI; None if there is none."""

@@ -76,12 +76,12 @@ class GroupParts:
 
     def holds_lease(self) -> bool:
         """True if no other bridge may have taken over this one's work."""
-        return self.group is None or self.group.holds()
+        return self.group is None or self.group.holds_lease()
 
-    async def held(self) -> None:
+    async def wait_for_lease(self) -> None:
         """Wait until `holds_lease`."""
         if self.group is not None:
-            await self.group.held()
+            await self.group.wait_for_lease()
 
     def leads(self) -> bool:
         """True if this bridge has the intake: it takes requests, and acts for the whole group."""

@@ -63,16 +63,16 @@ def _take(part: int, of: int) -> None:
             else:
                 connection.ack(incoming)
 
-    async def granted(_group: Group) -> None:
+    async def wait_for_intake(_group: Group) -> None:
         """Wait for nobody."""
 
-    async def confirm(_group: Group) -> bool:
+    async def confirm_intake(_group: Group) -> bool:
         return True
 
     Subscriber._connection = connection  # type: ignore[method-assign]
     Subscriber._without_dropped = mine  # type: ignore[method-assign]
-    Group.granted = granted  # type: ignore[method-assign,assignment]
-    Group.confirm = confirm  # type: ignore[method-assign,assignment]
+    Group.wait_for_intake = wait_for_intake  # type: ignore[method-assign,assignment]
+    Group.confirm_intake = confirm_intake  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ async def test_a_cancelled_prompt_that_makes_trouble_does_not_end_the_bridge(
     job.instance = "main"
     comfyui = Troubled(KeyError(), 0)
     async with running_dispatcher(tmp_path, comfyui=comfyui) as dispatcher:
-        dispatcher.hold(paused=True)
+        dispatcher.set_paused(paused=True)
         dispatcher.handle(Recovered([job]))
         assert await dispatcher.cancel(job.key) == "cancelled"
         async with asyncio.timeout(PATIENCE_S):

@@ -80,7 +80,7 @@ async def member(
     tasks = [asyncio.create_task(following), asyncio.create_task(dispatcher.run())]
     try:
         if intake:
-            await group.granted()
+            await group.wait_for_intake()
         yield Member(journal, dispatcher, group, silent)
     finally:
         for task in tasks:
@@ -143,7 +143,7 @@ async def test_a_bridge_that_released_the_requests_leaves_them_to_others_for_two
             monkeypatch.setattr(one.group.refused, "gives_up", once)
             async with asyncio.timeout(PATIENCE_S):
                 await released.wait()
-                await one.group.granted()
+                await one.group.wait_for_intake()
             assert time.monotonic() - before >= 2 * one.group.lease_s
 
 
@@ -209,7 +209,7 @@ async def test_a_bridge_whose_heartbeats_fail_holds_nothing_once_its_lease_is_ov
             # From then on the session counts: the lease alone is cut.
             while len(one.silent) < 4:  # noqa: ASYNC110 - a heartbeat tells
                 await asyncio.sleep(0.02)
-            assert one.group.holds()
+            assert one.group.holds_lease()
             with monkeypatch.context() as cut:
 
                 async def beat(*_: object, **__: object) -> NoReturn:
@@ -217,8 +217,8 @@ async def test_a_bridge_whose_heartbeats_fail_holds_nothing_once_its_lease_is_ov
 
                 cut.setattr(one.journal, "beat", beat)
                 await asyncio.sleep(one.group.lease_s)
-                assert not one.group.holds()
-            await one.group.held()
+                assert not one.group.holds_lease()
+            await one.group.wait_for_lease()
             while True not in one.silent:  # noqa: ASYNC110 - a heartbeat tells
                 await asyncio.sleep(0.02)
 
@@ -352,11 +352,11 @@ async def test_a_bridge_whose_session_was_cut_stays_a_member(
                 cut_notices(address)
                 await asyncio.sleep(1.0)  # less than it takes to be missed
             async with asyncio.timeout(PATIENCE_S):
-                await one.group.held()
-                await two.group.held()
+                await one.group.wait_for_lease()
+                await two.group.wait_for_lease()
             assert one.group.has_intake
-            assert await one.group.confirm()
-            assert not await two.group.confirm()
+            assert await one.group.confirm_intake()
+            assert not await two.group.confirm_intake()
 
 
 async def test_a_bridge_without_its_session_holds_nothing_though_its_lease_runs(
@@ -371,10 +371,10 @@ async def test_a_bridge_without_its_session_holds_nothing_though_its_lease_runs(
                 cut.setattr("bridge.jobs.database.notices._connected", _no_connection)
                 one.silent.clear()
                 cut_notices(address)
-                while one.group.holds():  # noqa: ASYNC110 - it is over by itself
+                while one.group.holds_lease():  # noqa: ASYNC110 - it is over by itself
                     await asyncio.sleep(0.02)
                 await one.journal.accept(draft("j1"), 1.0)
-            await one.group.held()
+            await one.group.wait_for_lease()
             while True not in one.silent:  # noqa: ASYNC110 - a heartbeat tells
                 await asyncio.sleep(0.02)
 

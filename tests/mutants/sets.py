@@ -157,7 +157,7 @@ SETS: tuple[Mutant, ...] = (
     Mutant(
         name="collected-and-not-held",
         file="bridge/jobs/sets/collect.py",
-        old="        await self._journal.sets.hold(record.key, kept)\n",
+        old="        await self._journal.sets.store_collected(record.key, kept)\n",
         new="",
         guarantee="what a set has collected is on disk before it is delivered",
         tests=("tests/requests/test_collected_outputs.py",),

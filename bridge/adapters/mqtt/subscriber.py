@@ -18,10 +18,10 @@ from msgspec.structs import replace
 from bridge.adapters.mqtt.extension import Extension, RefusedFilters, dispatch
 from bridge.adapters.mqtt.incoming import (
     delivery_of,
+    flow_of,
     is_dropped,
     is_nameless,
     kind_of_other,
-    flow_of,
     needs_delivery,
     read_request,
 )
@@ -140,11 +140,11 @@ class Subscriber:
 
     async def _use(self) -> None:
         if self._group is not None:
-            await self._group.granted()
+            await self._group.wait_for_intake()
         async with self._connection() as connection:
             self._reconnect.connected()
             # Whoever takes the requests by now would be cut off by us: they come back, we do not.
-            if self._group is None or await self._group.confirm():
+            if self._group is None or await self._group.confirm_intake():
                 async with self._reconnect.closable(connection):
                     await self._begin(connection)
                     await self._take_messages(connection)
@@ -249,7 +249,7 @@ class Subscriber:
             await room.acquire(len(incoming.payload))
             if self._group is not None:
                 # It waits at the broker, rather than for an answer that we may not give.
-                await self._group.held()
+                await self._group.wait_for_lease()
             await self._in_order(incoming, begin)
             if connection.messages.waiting:
                 # One at a time: what arrives meanwhile is not to wait for all that is here.
@@ -335,7 +335,7 @@ class Subscriber:
         late: list[Answer] = []
 
         def respond(answer: Answer) -> None:
-            if self._group is None or self._group.holds():
+            if self._group is None or self._group.holds_lease():
                 self._publisher.answer(found.context, answer)
             else:
                 late.append(answer)
@@ -345,7 +345,7 @@ class Subscriber:
         else:
             await self._handler.handle(replace(found.context, let_pass=let_pass), respond)
         if late and self._group is not None:
-            await self._group.held()
+            await self._group.wait_for_lease()
             for answer in late:
                 self._publisher.answer(found.context, answer)
 

@@ -293,7 +293,7 @@ class Sets:
         noted = self._database.change(queries.SET_PUBLISHED, key, touched.client(key.client))
         noted.add_done_callback(succeeded)
 
-    async def hold(self, key: Key, outputs: Sequence[KeptOutput]) -> None:
+    async def store_collected(self, key: Key, outputs: Sequence[KeptOutput]) -> None:
         """Store what a set has collected, until it ends; `finish` keeps it from then on."""
 
         def work(db: Transaction) -> None:

@@ -29,12 +29,12 @@ from bridge.contract.messages import Collect, MissingOutput, OutputInfo, Shown
 from bridge.contract.sets import MAX_ZIP_BYTES
 from bridge.contract.sinks import Delivered
 from bridge.contract.targets import extension_of
-from bridge.jobs.output_delivery import DeliverOutputs
 from bridge.jobs.durable import until_room
 from bridge.jobs.finalizer import MakeLink, Show, SizeTrial, keep, linked
 from bridge.jobs.job import Job, KeptOutput
 from bridge.jobs.journal import Journal, Stored
 from bridge.jobs.journal.sets import JobRow, OutputRow, SetRecord
+from bridge.jobs.output_delivery import DeliverOutputs
 from bridge.jobs.outputs import CollectedOutput
 from bridge.jobs.queue import Key
 from bridge.jobs.sets.plan import SetSpec
@@ -271,7 +271,7 @@ class SetCollector:
                     job = Key(record.key.client, row.job_id)
                     stored = await self._journal.output(job, row.output)
                     if stored is not None and await _in_thread(
-                        lambda name=name, stored=stored: _add(archive, name, self._files, stored)  # type: ignore[misc]
+                        functools.partial(_add, archive, name, self._files, stored)
                     ):
                         inside.add(row.index)
             if not inside:
@@ -296,7 +296,7 @@ class SetCollector:
             filename=made.filename,
         )
         kept = await until_room(lambda: keep(self._files, [CollectedOutput(info, made.data)]))
-        await self._journal.sets.hold(record.key, kept)
+        await self._journal.sets.store_collected(record.key, kept)
         deliver = record.envelope.deliver
         if what != "zip" and deliver in ("push", "push_qos1"):
             if deliver == "push" and self._trial is not None:

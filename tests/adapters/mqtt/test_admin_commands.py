@@ -42,7 +42,7 @@ def command(topic: str = "comfy2mqtt/bridge/request/queue/pause", **fields: Any)
 async def carried_out(incoming: Incoming) -> tuple[Operator, Publisher]:
     operator, publisher = Operator(), Publisher()
     alone = GroupParts(Config())
-    made = AdminCommands(Topics(), operator.handle, cast("Any", publisher), alone.held)
+    made = AdminCommands(Topics(), operator.handle, cast("Any", publisher), alone.wait_for_lease)
     await made.received(incoming, None, cast("Any", None))
     return operator, publisher
 

@@ -118,18 +118,18 @@ class Group:
         self.lease.set()
         self.waiting = 0
 
-    async def granted(self) -> None:
+    async def wait_for_intake(self) -> None:
         await self.leads.wait()
 
-    async def confirm(self) -> bool:
+    async def confirm_intake(self) -> bool:
         return self.confirmed
 
-    async def held(self) -> None:
+    async def wait_for_lease(self) -> None:
         self.waiting += 1
         await self.lease.wait()
         self.waiting -= 1
 
-    def holds(self) -> bool:
+    def holds_lease(self) -> bool:
         return self.lease.is_set()
 
 
@@ -517,7 +517,7 @@ async def test_leftovers_and_inputs_get_where_they_belong() -> None:
         connection.deliver("cameras/front", 0, qos=0, payload=b"picture")
         await until(lambda: setup.acked() == [1])
         await asyncio.sleep(0)
-        assert ("seen", "comfy2mqtt/workflow/old") in [each[:2] for each in setup.log]
+        assert ("received", "comfy2mqtt/workflow/old") in [each[:2] for each in setup.log]
         assert await setup.values.get("alice", Topic("cameras/front")) == b"picture"
 
 
