@@ -51,7 +51,7 @@ _RETAINED_S = 1.0
 _ANSWER_S = 5.0
 _LOW_DISK = 1024**3
 # Of what answers at the port of the page or of the metrics.
-_LOOKED_AT = 64 * 1024
+_READ_BYTES = 64 * 1024
 
 
 class _HealthAnswer(msgspec.Struct):
@@ -294,7 +294,7 @@ async def _is_a_bridge(listen: str) -> bool:
         for url in urls:
             try:
                 async with session.get(url, ssl=False) as answer:
-                    if b"comfy2mqtt" in await answer.content.read(_LOOKED_AT):
+                    if b"comfy2mqtt" in await answer.content.read(_READ_BYTES):
                         return True
             except (aiohttp.ClientError, OSError, TimeoutError):
                 continue

@@ -134,7 +134,7 @@ def _mapped_input(number: int, entry: Entry) -> tuple[str, Axis] | None:
 
 
 def _outputs(axis: Axis, totals: Mapping[str, int]) -> list[Any]:
-    """Return what names the outputs of another set, as media inputs take them."""
+    """Return references to the outputs of another set, as media inputs take them."""
     source = str(axis.set)
     return [
         {"job": job_id(source, index), "output": axis.output} for index in range(totals[source])

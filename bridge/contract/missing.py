@@ -50,7 +50,7 @@ def why_not_runnable(workflow: str, missing: Missing) -> str:
 
 
 def advice(missing: Missing, workflow: str = "WORKFLOW") -> str:
-    """Return what helps."""
+    """Return how to get the nodes, models or the key of Comfy.org that a workflow lacks."""
     if any(choice.url is not UNSET for choice in missing.choices):
         return f"fetch the models: comfy2mqtt models get {workflow}"
     if models(missing):

@@ -32,7 +32,7 @@ _OK, _MULTIPLE = 200, 300
 # A network card that sleeps may miss a packet.
 _WAKE_AGAIN_S = 5.0
 _CONNECT_S = 2.0
-_LOOK_AGAIN_S = 0.5
+_POLL_S = 0.5
 _WAKE_PORT = 9
 
 
@@ -105,7 +105,7 @@ async def wake(mac: str, broadcast: str, url: str) -> None:
             except OSError as error:
                 raise CallFailed(f"cannot send to {broadcast}: {error.strerror}") from None
             next_packet = loop.time() + _WAKE_AGAIN_S
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_POLL_S)
 
 
 def _send_to_all(packet: bytes, broadcast: str) -> None:

@@ -29,7 +29,7 @@ Do: TypeAlias = Callable[[], Awaitable[object]]
 # How long a call may take unless the hook says so, in seconds. A machine has to start.
 _TIMEOUT_S = 30.0
 _WAKE_TIMEOUT_S = 180.0
-_LOOK_AGAIN_S = 0.25
+_POLL_S = 0.25
 # Headers that can be sent. The operator may set those, too, that no client may.
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NO_LINE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
@@ -247,7 +247,7 @@ async def _unload(
         for model in sorted(found - asked):
             await unload(model)
         asked = found
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_POLL_S)
 
 
 async def _loaded_by_ollama(url: str) -> set[str]:
@@ -273,7 +273,7 @@ async def put_vllm_to_sleep(url: str) -> None:
     """Put vLLM to sleep; returns when it has freed the GPU's memory. Raises CallFailed."""
     await calls.ask("POST", f"{url}/sleep?level=1")
     while not await _vllm_sleeps(url):  # noqa: ASYNC110 - it is vLLM that is asked
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_POLL_S)
 
 
 async def wake_vllm(url: str) -> None:

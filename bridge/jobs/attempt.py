@@ -362,7 +362,7 @@ class Attempt:
         return Success(outputs, reused=reused, missing=missing)
 
     def _failed(self, event: events.Failed) -> Ending:
-        error = self._without_key(failures.failed(event))
+        error = self._without_key(failures.execution_failed(event))
         if failures.is_full_disk(event):
             return Retry(error, no_room=True)
         if isinstance(error, OutOfMemory):
@@ -385,7 +385,7 @@ class Attempt:
                 return Interruption()
             case events.PromptLost(reason, died):
                 # A prompt may end its ComfyUI before its start was reported: that counts too.
-                return Retry(failures.lost(reason), counts=died)
+                return Retry(failures.prompt_lost(reason), counts=died)
 
 
 def _is_lost(ending: Ending) -> bool:

@@ -64,13 +64,13 @@ def unavailable(error: ComfyUIError, instance: str) -> BridgeError:
     return kind(short(str(error)), instance=instance)
 
 
-def lost(reason: str) -> BridgeError:
-    """Translate a prompt that is no longer at its ComfyUI."""
+def prompt_lost(reason: str) -> BridgeError:
+    """Return the error of a job whose prompt is no longer at its ComfyUI."""
     return Lost(f"ComfyUI lost the job: {short(reason)}")
 
 
-def failed(event: Failed) -> BridgeError:
-    """Translate a node's failure."""
+def execution_failed(event: Failed) -> BridgeError:
+    """Return the error of a job one of whose nodes failed."""
     kind = OutOfMemory if event.exception_type.endswith(_OUT_OF_MEMORY) else ExecutionError
     where = f"node {event.node} ({event.class_type}): " if event.node else ""
     message = short(event.message.strip() or event.exception_type)

@@ -230,7 +230,7 @@ class ObjectStore:
         if known is not None:
             try:
                 if is_whole:
-                    return self._whole(sha256, known.key)
+                    return self._read_object(sha256, known.key)
                 return self._part(known, offset, count)
             except FileNotFoundError as error:
                 missing = error
@@ -240,7 +240,7 @@ class ObjectStore:
         for key in self._keys(sha256):
             try:
                 if is_whole:
-                    return self._whole(sha256, key)
+                    return self._read_object(sha256, key)
                 return self._part(self._compare(sha256, key), offset, count)
             except FileNotFoundError as error:
                 missing = error
@@ -263,10 +263,11 @@ class ObjectStore:
         return self._ask(lambda: obstore.sign(signer, "GET", key, lasts))
 
     def sweeper(self, older_than_s: float) -> Sweeper:
-        """Return what deletes the blobs that were put longer ago and that nothing refers to.
+        """Return a function that deletes older blobs to which nothing refers.
 
-        By the store's clock, which all bridges share; none while that was set since. Of a blob that
-        is kept and was put again one object stays, and those that links may lead to.
+        Their age is by the store's clock, which all bridges share; none is deleted if that was set
+        since. Of a blob that is kept and was put again one object stays, and those that links may
+        lead to.
         """
         # Else it finds out whether the store works again.
         rests = self._steady() - self._swept_at < _SWEEP_EVERY_S
@@ -312,7 +313,7 @@ class ObjectStore:
         found.sort(key=lambda each: each["last_modified"], reverse=True)
         return [each["path"] for each in found if _OURS.fullmatch(each["path"])]
 
-    def _whole(self, sha256: str, key: str) -> bytes:
+    def _read_object(self, sha256: str, key: str) -> bytes:
         """Read an object whole, and compare it with its name."""
         whole = io.BytesIO()
         self._compare(sha256, key, whole)

@@ -58,8 +58,8 @@ class OutputDelivery:
         self._finalizer = finalizer
         self._deliver = deliver
 
-    def has(self, job: Job) -> bool:
-        """True if a job has sinks."""
+    def has_sinks(self, job: Job) -> bool:
+        """True if a job has sinks, and they can be used."""
         return self._deliver is not None and bool(job.envelope.put)
 
     async def left(self, job: Job) -> Undelivered | None:
@@ -88,7 +88,7 @@ class OutputDelivery:
 
         Raises FileNotFoundError if they are gone.
         """
-        outputs = [CollectedOutput(info, await self._whole(info)) for info in left.outputs]
+        outputs = [CollectedOutput(info, await self._read_all(info)) for info in left.outputs]
         ended = Completion(
             plan=plan,
             outputs=outputs,
@@ -121,7 +121,7 @@ class OutputDelivery:
             piece = functools.partial(self._files.read, sha256, offset, PIECE)
             yield await until_on_disk(functools.partial(asyncio.to_thread, piece))
 
-    async def _whole(self, info: OutputInfo) -> bytes:
+    async def _read_all(self, info: OutputInfo) -> bytes:
         return b"".join([piece async for piece in self.read(info.sha256, info.size)])
 
 

@@ -90,7 +90,7 @@ class Collector:
             self._found.append(_FoundOutput(header.node, (0, header.index), content, header=header))
             self._offer_ready()
         else:
-            self._get(_FoundOutput(event.node, (0, event.index)), _given(event.data))
+            self._get(_FoundOutput(event.node, (0, event.index)), _completed(event.data))
 
     def executed(self, event: Executed) -> None:
         """Take the files and texts that an output node lists."""
@@ -103,7 +103,7 @@ class Collector:
                     self._get(found, self._fetched(found, filename, subfolder, type_))
                 case TextItem(text, is_json):
                     found.known = _JSON if is_json else _TEXT
-                    self._get(found, _given(text.encode("utf-8", "replace")))
+                    self._get(found, _completed(text.encode("utf-8", "replace")))
 
     def _get(self, found: _FoundOutput, getting: Coroutine[Any, Any, bytes | memoryview]) -> None:
         self._found.append(found)
@@ -241,5 +241,5 @@ def _fault(data: bytes | memoryview, filename: str | None) -> UnexpectedAnswer |
     )
 
 
-async def _given(data: bytes | memoryview) -> bytes | memoryview:
+async def _completed(data: bytes | memoryview) -> bytes | memoryview:
     return data

@@ -161,7 +161,7 @@ class Runner:
         plan = self._plans.pop(key, None)
         if plan is None:
             plan = await until_on_disk(lambda: self._journal.plan(key))
-        if self._delivery.has(job) and await self._resumed(job, plan):
+        if self._delivery.has_sinks(job) and await self._resumed(job, plan):
             return
         await self._input_files.take(key, plan.uploads, instance.name)
         refused = None if start.adopt else self._quarantine.refusal(plan.prompt, time.monotonic())
@@ -178,7 +178,7 @@ class Runner:
         ended, event = await self._outcome_of(job, ending, ended)
         # An attempt that did not succeed may have saved files that no message named.
         saved_files = made.saved_files or not isinstance(ending, attempt.Success)
-        if isinstance(event, events.AttemptSucceeded) and self._delivery.has(job):
+        if isinstance(event, events.AttemptSucceeded) and self._delivery.has_sinks(job):
             undelivered = Undelivered(
                 [each.info for each in ended.outputs],
                 self._finalizer.timings(job, ended, time.monotonic()),

@@ -59,7 +59,7 @@ class Uploads:
         self._turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self._completing = asyncio.Semaphore(COMPLETED_AT_ONCE)
 
-    async def whole(self, client: str, upload: str, data: bytes) -> UploadReport:
+    async def put(self, client: str, upload: str, data: bytes) -> UploadReport:
         """Take an upload that is one message. Raises TooLarge, QuotaExceeded."""
         async with self._turn(client, upload):
             await self._check(client, len(data))
@@ -159,8 +159,8 @@ class Uploads:
         if self._folder.is_dir():
             for_each(self._folder.iterdir(), drop_old)
 
-    async def _known(self) -> UnfinishedUploads:
-        """Return what is begun; the folder is read once."""
+    async def _read_once(self) -> UnfinishedUploads:
+        """Return the uploads that are under way; the folder is read the first time only."""
         async with self._reading:
             if self._unfinished is None:
                 self._unfinished = UnfinishedUploads(await asyncio.to_thread(self._read_unfinished))
@@ -179,7 +179,7 @@ class Uploads:
                 limit=rules.max_upload,
                 setting="max_upload",
             )
-        known = await self._known()
+        known = await self._read_once()
         there = await self._journal.uploaded(client)
         count, begun = known.total_without(client, but)
         if but is not None and len(known) >= MAX_BEGUN_OF_ALL:
@@ -226,7 +226,7 @@ class Uploads:
     def _open(self, client: str, upload: str, begin: BeginUpload) -> int:
         """Return how many bytes are here; an upload announced differently begins again."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path, words = self._path(client, upload), self._words(client, upload)
+        path, words = self._path(client, upload), self._begun_path(client, upload)
         wanted = _BegunUpload(begin.size, begin.sha256, or_none(begin.content_type))
         with suppress(FileNotFoundError, *UNREADABLE):
             if msgspec.json.decode(words.read_bytes(), type=_BegunUpload) == wanted:
@@ -237,7 +237,9 @@ class Uploads:
 
     def _begun(self, client: str, upload: str) -> _BegunUpload:
         try:
-            return msgspec.json.decode(self._words(client, upload).read_bytes(), type=_BegunUpload)
+            return msgspec.json.decode(
+                self._begun_path(client, upload).read_bytes(), type=_BegunUpload
+            )
         except (FileNotFoundError, *UNREADABLE):
             raise InvalidInput(
                 f"upload {upload!r} was not begun: send its size and sha256 first", upload=upload
@@ -249,16 +251,16 @@ class Uploads:
             held = file.tell()
             if offset <= held < offset + len(data):
                 file.write(memoryview(data)[held - offset :])
-                self._words(client, upload).touch()  # it is being continued: not to be swept
+                self._begun_path(client, upload).touch()  # it is being continued: not to be swept
             return max(held, file.tell())
 
     def _discard(self, client: str, upload: str) -> None:
         if self._unfinished is not None:
             self._unfinished.remove(client, upload)
         self._path(client, upload).unlink(missing_ok=True)
-        self._words(client, upload).unlink(missing_ok=True)
+        self._begun_path(client, upload).unlink(missing_ok=True)
 
-    def _words(self, client: str, upload: str) -> Path:
+    def _begun_path(self, client: str, upload: str) -> Path:
         return self._folder / f"{client}.{upload}{_BEGUN}"
 
     def _read_unfinished(self) -> list[tuple[str, str, int]]:

@@ -111,7 +111,7 @@ class Warmup:
 
     async def _plan(self) -> Plan:
         """Return the workflow with its defaults. Raises BridgeError."""
-        workflow = await self._known()
+        workflow = await self._wait_for_workflow()
         bound = binding.bind(workflow, {}, randint=_randint)
         classes = [node["class_type"] for node in bound.prompt.values()]
         paid = self._library.catalogue.partner_nodes(classes)
@@ -123,7 +123,7 @@ class Warmup:
             bound.prompt, bound.inputs, bound.names, list(workflow.outputs), drawing=drawing
         )
 
-    async def _known(self) -> Workflow:
+    async def _wait_for_workflow(self) -> Workflow:
         """Return the workflow once the ComfyUI's nodes are known. Raises UnknownWorkflow."""
         until = time.monotonic() + _KNOWN_AFTER_S
         while True:

@@ -76,9 +76,9 @@ class Messages:
     ) -> None:
         """`read(True)` continues reading from the network, `read(False)` stops it."""
         self._read = read
-        self._held = False
+        self._paused = False
         self._turns = FairQueue() if flow_of is None else FairQueue(flow_of)
-        self._something = asyncio.Event()
+        self._wake = asyncio.Event()
         self._over = False
         self._failure: ConnectionLost | None = None
         self.backlog = 0
@@ -98,12 +98,12 @@ class Messages:
                 if self._failure is None:
                     raise StopAsyncIteration
                 raise ConnectionLost(self._failure.reason, self._failure.code)
-            self._something.clear()
-            await self._something.wait()
+            self._wake.clear()
+            await self._wake.wait()
         message, size = taken
         self.backlog -= size
-        if self._held and self.backlog <= MAX_BACKLOG // 2:
-            self._held = False
+        if self._paused and self.backlog <= MAX_BACKLOG // 2:
+            self._paused = False
             self._read(True)  # noqa: FBT003 - it is the question itself
         return message
 
@@ -112,16 +112,16 @@ class Messages:
         size += _OVERHEAD
         self.backlog += size
         self._turns.put(message, size)
-        self._something.set()
-        if not self._held and self.backlog > MAX_BACKLOG:
-            self._held = True
+        self._wake.set()
+        if not self._paused and self.backlog > MAX_BACKLOG:
+            self._paused = True
             self._read(False)  # noqa: FBT003
 
     def end(self, failure: ConnectionLost | None) -> None:
         """Append the end; None: nothing was lost."""
         self._failure = failure
         self._over = True
-        self._something.set()
+        self._wake.set()
 
 
 class Connection:

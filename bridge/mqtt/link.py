@@ -333,15 +333,15 @@ class BrokerLink:
         match packet:
             case bytes():
                 self._stream.pinging &= packet != PINGRESP
-                self._give(packet)
+                self._let_paho_read(packet)
             case Puback():
                 self._events.acknowledged(packet)
             case incoming, size:
                 self._events.received(incoming, size)
 
-    def _give(self, packet: bytes) -> None:
-        self._stream.give(packet)
-        while self._stream.given and not self._over.is_set():
+    def _let_paho_read(self, packet: bytes) -> None:
+        self._stream.feed(packet)
+        while self._stream.has_unread and not self._over.is_set():
             self._client.loop_read()
 
     def _tick(self) -> None:
@@ -362,7 +362,7 @@ class BrokerLink:
             self.abort(ConnectionLost("the broker sent nothing"))
             return
         if self._accepted:
-            self._give(PINGRESP)
+            self._let_paho_read(PINGRESP)
         self._client.loop_misc()
 
     def _turn(self, step: Callable[[], None]) -> None:

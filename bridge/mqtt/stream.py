@@ -50,7 +50,7 @@ class Stream:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._given = bytearray()
+        self._unread = bytearray()
         self._queue: deque[memoryview] = deque()
         self.queued = 0
         """Bytes ever queued; once `written` has come as far, the last of them is out."""
@@ -64,11 +64,11 @@ class Stream:
     # What paho calls.
 
     def recv(self, size: int) -> bytes:
-        """Return at most `size` of the bytes that were given. Raises BlockingIOError."""
-        if not self._given:
+        """Return at most `size` of the bytes that `feed` appended. Raises BlockingIOError."""
+        if not self._unread:
             raise BlockingIOError
-        found = bytes(self._given[:size])
-        del self._given[:size]
+        found = bytes(self._unread[:size])
+        del self._unread[:size]
         return found
 
     def send(self, data: bytes | bytearray) -> int:
@@ -100,9 +100,9 @@ class Stream:
     # What the link calls.
 
     @property
-    def given(self) -> bool:
+    def has_unread(self) -> bool:
         """True if there are bytes that paho has not read."""
-        return bool(self._given)
+        return bool(self._unread)
 
     @property
     def waiting(self) -> bool:
@@ -121,9 +121,9 @@ class Stream:
         except _NOT_NOW:
             return None
 
-    def give(self, packet: bytes) -> None:
-        """Hand a packet to paho to read."""
-        self._given += packet
+    def feed(self, packet: bytes) -> None:
+        """Append a received packet to what paho reads next from `recv`."""
+        self._unread += packet
 
     def put(self, head: bytes, payload: bytes | memoryview = b"") -> None:
         """Queue a packet, its payload by reference if it is large."""

@@ -136,7 +136,7 @@ class Admission:
             self.check_room(submission.client)
         except _NOT_ITS_FAULT:
             # If it was accepted before, that still stands.
-            known = None if submission.submit.job_id is UNSET else await self._known(key)
+            known = None if submission.submit.job_id is UNSET else await self._find(key)
             if known is None:
                 raise
             answer(known, duplicate=True)
@@ -158,7 +158,7 @@ class Admission:
                 state=record.job.state,
             )
 
-    async def _known(self, key: Key) -> Record | None:
+    async def _find(self, key: Key) -> Record | None:
         try:
             return await self._journal.get(key)
         except UnknownJob:

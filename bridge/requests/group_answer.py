@@ -73,7 +73,7 @@ def carried_out_by(
 
 
 def reply_of(answer: Answer) -> Reply:
-    """Return what became of a command, by its answer."""
+    """Return the data of an answer, or its error."""
     reply: Reply = answer.data if answer.error is None else answer.error
     return reply
 

@@ -136,7 +136,7 @@ class RequestHandler:
             about_set = await self._sets.report(context, request, transaction)
             respond(Answer(data=about_set, transaction=transaction))
         elif isinstance(request, Workflows):
-            found = views.described(self._retained(), request, context, transaction)
+            found = views.retained_report(self._retained(), request, context, transaction)
             respond(Answer(data=found, transaction=transaction))
         else:
             report = await self._report(context, request, transaction)
@@ -176,7 +176,7 @@ class RequestHandler:
         begin = requests.decode_begin_upload(context.payload, context.content_type)
         if begin is not None:
             return await self._uploads.begin(client, upload, begin)
-        return await self._uploads.whole(client, upload, context.payload)
+        return await self._uploads.put(client, upload, context.payload)
 
     # Jobs that exist.
 

@@ -158,7 +158,7 @@ class MemberReports:
                 await self._passed_on.wait()
                 self._passed_on.clear()
                 try:
-                    commands = await self._commands.ours()
+                    commands = await self._commands.unanswered()
                 except DatabaseError as error:  # it notifies again
                     log.warning("cannot read an operator's command: %s", error)
                     continue

@@ -122,7 +122,7 @@ class SetRequests:
             await self._check_room(submission.client, found.spec.total)
         except (UnknownWorkflow, ComfyUIUnavailable, Forbidden, Busy, QuotaExceeded):
             # Not the request's fault: if it was accepted before, that still stands.
-            known = None if submission.submit.set_id is UNSET else await self._known(key)
+            known = None if submission.submit.set_id is UNSET else await self._find(key)
             if known is None:
                 raise
             answer(known, duplicate=True)
@@ -139,7 +139,7 @@ class SetRequests:
             )
         answer(record, duplicate=not is_new)
 
-    async def _known(self, key: Key) -> SetRecord | None:
+    async def _find(self, key: Key) -> SetRecord | None:
         try:
             return await self._journal.sets.get(key)
         except UnknownJob:
@@ -185,7 +185,7 @@ class SetRequests:
         return await binder.bind(axes)
 
     async def _total(self, client: str, set_id: str, field: str) -> int:
-        known = await self._known(Key(client, set_id))
+        known = await self._find(Key(client, set_id))
         if known is None:
             raise InvalidInput(f"no set {set_id!r}", field=field, set_id=set_id)
         return known.total

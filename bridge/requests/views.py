@@ -113,13 +113,16 @@ def page(
     return JobList(jobs=jobs, more=False)
 
 
-def described(
+def retained_report(
     retained: Mapping[str, RetainedMessage],
     asked: Workflows,
     context: RequestContext,
     transaction: Transaction | UnsetType,
 ) -> WorkflowsReport:
-    """Return a page of what is retained. Raises UnknownWorkflow."""
+    """Return the page of retained messages that a `workflows` request asks for.
+
+    It fits into one answer. Raises UnknownWorkflow.
+    """
     around = len(encode(ok(UNSET, transaction))) + len(b'"data":,')
     room = min(PAGE_BYTES, _answer_room(context, transaction) - around)
     return retained_page(retained, asked, room)

@@ -117,7 +117,7 @@ class Bridge:
         shared.publisher.publish(shared.topics.log, line)
 
     def _readiness(self) -> Readiness:
-        """Return what the greeting reports."""
+        """Return the state that the greeting reports: broker, ComfyUIs, workflows."""
         parts, config = self._parts, self._config
         return Readiness(
             broker=str(self._address),

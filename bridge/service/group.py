@@ -53,7 +53,7 @@ class GroupParts:
             library=library,
             comfyuis=comfyuis,
             keyed=keyed,
-            look_s=config.lease_s / BEATS,
+            read_s=config.lease_s / BEATS,
             leads=self.leads,
             set_others=descriptions.set_others,
             refresh=descriptions.refresh,

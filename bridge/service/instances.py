@@ -73,7 +73,7 @@ async def _one(
 
 
 async def device_arguments(name: str, python: Path, args: Sequence[str]) -> tuple[str, ...]:
-    """Return what a ComfyUI's arguments lack for this machine: --cpu without a card.
+    """Return the arguments that this machine needs besides a ComfyUI's own: --cpu without a card.
 
     Logs what it runs on. `args` that choose a device are left alone, and so is a torch
     that cannot answer: ComfyUI then says what is wrong with it.

@@ -46,14 +46,14 @@ class OfferExchange:
         library: Library,
         comfyuis: Sequence[str],
         keyed: Collection[str],
-        look_s: float,
+        read_s: float,
         leads: Callable[[], bool],
         set_others: SetOthers,
         refresh: Callable[[], Awaitable[bool]],
         named: Callable[[Sequence[str]], None],
         states: Callable[[], Mapping[str, ComfyUIState]],
     ) -> None:
-        """`comfyuis` are ours, `keyed` those with a key; other offers are read every `look_s`.
+        """`comfyuis` are ours, `keyed` those with a key; other offers are read every `read_s`.
 
         `refresh` asks our ComfyUIs for their nodes, unless that was done just now.
         `named` is called with the names of all ComfyUIs of the group, when they change; `states`
@@ -64,7 +64,7 @@ class OfferExchange:
         self._library = library
         self._comfyuis = comfyuis
         self._keyed = keyed
-        self._look_s = look_s
+        self._read_s = read_s
         self._leads = leads
         self._set_others = set_others
         self._refresh = refresh
@@ -126,7 +126,7 @@ class OfferExchange:
     async def run(self) -> None:
         """Write our offer and follow the others, until cancelled."""
         while True:
-            await wait_set(self._due, self._look_s)
+            await wait_set(self._due, self._read_s)
             self._due.clear()
             try:
                 if self._asking:

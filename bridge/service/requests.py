@@ -84,7 +84,7 @@ class RequestParts:
             dispatcher=dispatcher,
             rate_limiter=_rate_limiter(config, permissions),
             processor=processor,
-            retained=retained.described,
+            retained=retained.present,
         )
 
 

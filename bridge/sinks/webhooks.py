@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 # How many webhooks of a client are sent at a time.
 AT_ONCE = 4
-# Other bridges write some down too, and a disk may have been full: then it is looked again.
-LOOK_AGAIN_S = 5.0
+# Other bridges write some down too, and a disk may have been full: so the journal is read again.
+POLL_S = 5.0
 
 # Raises Forbidden unless a webhook may be sent; returns the addresses it may reach.
 CheckHook = Callable[[PendingWebhook], AllowedHosts]
@@ -77,13 +77,13 @@ class WebhookSender:
                     pause_s = await self._send_due(tasks)
                 except DatabaseError as error:
                     log.warning("webhooks wait for the database: %s", error)
-                    pause_s = LOOK_AGAIN_S
+                    pause_s = POLL_S
                 await wait_set(self._wake, pause_s)
 
     async def _send_due(self, tasks: asyncio.TaskGroup) -> float:
         """Begin to send due webhooks; returns the seconds until the next look."""
         if not self._leads():
-            return LOOK_AGAIN_S
+            return POLL_S
         now = self._journal.clock.now()
         busy = {client for client, number in self._of_client.items() if number >= AT_ONCE}
         due = await self._journal.webhooks.due(now, busy, AT_ONCE)
@@ -92,9 +92,9 @@ class WebhookSender:
                 self._of_client[each.client] += 1
                 self._going[each.id] = tasks.create_task(self._send(each))
         if self._journal.shared:
-            return LOOK_AGAIN_S
+            return POLL_S
         next_at = await self._journal.webhooks.next_due(now)
-        return LOOK_AGAIN_S if next_at is None else min(LOOK_AGAIN_S, max(0.05, next_at - now))
+        return POLL_S if next_at is None else min(POLL_S, max(0.05, next_at - now))
 
     async def _send(self, hook: PendingWebhook) -> None:
         with logs.about(hook.client, hook.name):

@@ -127,7 +127,7 @@ def entry_of(hass: HomeAssistant, entry_id: str | None) -> Comfy2MQTTConfigEntry
 
 
 def refused(error: RefusedError) -> ServiceValidationError:
-    """Return what the bridge refused as Home Assistant shows it to whoever asked."""
+    """Return a refusal by the bridge as the error that Home Assistant shows to the caller."""
     return ServiceValidationError(**error_text(error))
 
 
@@ -144,7 +144,7 @@ async def _run(
     """Run a workflow; with a response to its end, else until it is accepted."""
     hub = entry.runtime_data
     workflow = hub.workflows.get(name)
-    given = dict(values) if workflow is None else selectors.given(workflow, values)
+    given = dict(values) if workflow is None else selectors.as_integers(workflow, values)
     inputs = await with_media(hass, workflow, given)
     try:
         if not call.return_response:

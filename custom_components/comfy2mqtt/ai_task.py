@@ -27,7 +27,7 @@ from .hub import TASKS, WORKFLOWS, Comfy2MQTTConfigEntry
 from .media import read_file
 from .protocol.definitions import IMAGE, MEDIA, TEXT, Workflow
 from .protocol.messages import Output, RefusedError, Result
-from .protocol.selectors import given
+from .protocol.selectors import as_integers
 from .requests import Media, failure
 
 # The bridge has a queue of its own.
@@ -144,7 +144,7 @@ class WorkflowTask(HubEntity, ai_task.AITaskEntity):
         workflow = self._definition()
         if workflow is None:
             raise failure("no_workflow", workflow=self._options[CONF_WORKFLOW])
-        inputs = given(workflow, self._options.get(CONF_INPUTS, {}))
+        inputs = as_integers(workflow, self._options.get(CONF_INPUTS, {}))
         prompt = self._options.get(CONF_PROMPT_INPUT) or _first(workflow, TEXT)
         if prompt is not None:
             inputs[prompt] = task.instructions

@@ -137,7 +137,7 @@ async def _run(hass: HomeAssistant, connection: ActiveConnection, message: dict[
     name = message[ATTR_WORKFLOW]
     workflow = hub.workflows.get(name)
     inputs = message[ATTR_INPUTS]
-    given = inputs if workflow is None else selectors.given(workflow, inputs)
+    given = inputs if workflow is None else selectors.as_integers(workflow, inputs)
     try:
         await hub.submit(name, given, follow=False, job_id=job_id, preview=True)
     except RefusedError as error:

@@ -304,7 +304,7 @@ class TaskFlow(ConfigSubentryFlow):
         own = (CONF_PROMPT_INPUT, CONF_ATTACHMENT_INPUT, CONF_TIMEOUT)
         data: dict[str, Any] = {CONF_WORKFLOW: workflow.name}
         data |= {name: given.pop(name) for name in own if given.get(name) is not None}
-        data[CONF_INPUTS] = selectors.given(workflow, given)
+        data[CONF_INPUTS] = selectors.as_integers(workflow, given)
         if self.source == SOURCE_USER:
             return self.async_create_entry(title=title, data=data)
         return self.async_update_and_abort(

@@ -28,7 +28,7 @@ async def async_get_conditions(hass: HomeAssistant, device_id: str) -> list[dict
 
 @callback
 def async_condition_from_config(hass: HomeAssistant, config: ConfigType) -> ConditionCheckerType:
-    """Return what tests a condition; a bridge that is not set up now is offline."""
+    """Return the function that tests a condition; a bridge that is not set up is offline."""
     device_id, condition = config[CONF_DEVICE_ID], config[CONF_TYPE]
 
     @callback

@@ -22,7 +22,7 @@ _SECRET = {CONF_CLIENT, CONF_INPUTS, "name", "page", "last_error", "error"}
 async def async_get_config_entry_diagnostics(
     _hass: HomeAssistant, entry: Comfy2MQTTConfigEntry
 ) -> dict[str, Any]:
-    """Return what helps to find out what is wrong."""
+    """Return a bridge's entry, state and workflows, without secrets."""
     hub = entry.runtime_data
     return {
         "entry": async_redact_data(dict(entry.data), _SECRET),

@@ -96,7 +96,7 @@ class Hub:
             topics,
             store_id,
             ask=self.ask,
-            spawn=self._beside,
+            spawn=self._in_background,
             on_result=self._resolve,
             on_report=partial(self._notify, RESULTS),
         )
@@ -268,10 +268,10 @@ class Hub:
             async with asyncio.timeout(limit):
                 return await self._end_of(job_id)
         except TimeoutError:
-            self._beside(self._cancel_quietly(job_id))
+            self._in_background(self._cancel_quietly(job_id))
             raise failure("timed_out", workflow=workflow, job_id=job_id) from None
         except asyncio.CancelledError:
-            self._beside(self._cancel_quietly(job_id))
+            self._in_background(self._cancel_quietly(job_id))
             raise
         finally:
             self._awaited.pop(job_id, None)
@@ -342,7 +342,7 @@ class Hub:
             self.running.discard(job_id)
             if not isinstance(error, RefusedError):
                 # The broker may have the request, and nobody waits for the job any more.
-                self._beside(self._cancel_quietly(job_id))
+                self._in_background(self._cancel_quietly(job_id))
             raise
         return job_id
 
@@ -505,7 +505,7 @@ class Hub:
         for listener in list(self._listeners.get(what, ())):
             listener(*about)
 
-    def _beside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         self._spawn(work, f"{DOMAIN} {self.topics.base}")
 
 

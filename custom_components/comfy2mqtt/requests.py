@@ -70,7 +70,7 @@ def failure(key: str, **placeholders: Any) -> HomeAssistantError:
 
 
 def decoded(read: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what a decoder reads of an answer. Raises HomeAssistantError for what is malformed."""
+    """Return a decoded answer. Raises HomeAssistantError if it is malformed."""
     try:
         return read(*args, **kwargs)
     except MalformedError as error:

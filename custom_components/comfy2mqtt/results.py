@@ -239,7 +239,7 @@ class Results:
             self._spawn(self.catch_up_quietly())
 
     async def catch_up_quietly(self) -> None:
-        """Catch up, or be behind."""
+        """Catch up; log a failure, and set `is_behind`, where `catch_up` would raise."""
         try:
             await self.catch_up()
         except (RefusedError, HomeAssistantError) as error:

@@ -21,7 +21,7 @@ def store(hass: HomeAssistant, name: str) -> Store[dict[str, Any]]:
 
 
 async def load(file: Store[dict[str, Any]], read: Callable[[Any], T]) -> T | None:
-    """Return what a decoder reads of a file; None if there is none. Raises MalformedError."""
+    """Return the decoded contents of a file; None without a file. Raises MalformedError."""
     try:
         found = await file.async_load()
         return None if found is None else read(found)

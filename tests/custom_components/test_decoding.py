@@ -99,7 +99,7 @@ def of_workflow(payload: bytes) -> Any:
     lists = {"checkpoints": ["sd15"]}
     return [
         *(selectors.field(each, lists) for each in workflow.inputs),
-        selectors.given(workflow, {each.name: 2.0 for each in workflow.inputs}),
+        selectors.as_integers(workflow, {each.name: 2.0 for each in workflow.inputs}),
         card.shown(workflow, None, is_online=True),
         *problems.of_workflows("PC", [workflow]),
         workflow,

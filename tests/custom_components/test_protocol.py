@@ -378,7 +378,7 @@ def select(*options: str) -> dict[str, Any]:
 
 def test_whole_numbers_are_given_as_such() -> None:
     workflow = definitions.read_workflow(encode(definition()))
-    given = selectors.given(workflow, {"steps": 8.0, "cfg": 8.0, "seed": 1.5, "other": 8.0})
+    given = selectors.as_integers(workflow, {"steps": 8.0, "cfg": 8.0, "seed": 1.5, "other": 8.0})
     assert [type(each) for each in given.values()] == [int, float, float, float]
 
 

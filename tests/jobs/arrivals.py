@@ -78,7 +78,7 @@ class Arrivals:
         self._db = cast("Any", tables(self))
 
     def knows(self, draft: Draft) -> bool:
-        return complete(acceptance.known(self._db, draft)) is not None
+        return complete(acceptance.find_existing(self._db, draft)) is not None
 
     def write(self, draft: Draft, n: int) -> None:
         acceptance.insert(self._db, acceptance.Encoded(draft, 0.0), n)()

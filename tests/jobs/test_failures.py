@@ -15,24 +15,28 @@ from bridge.jobs import failures
 
 def test_what_a_node_says_at_length_is_cut_to_what_a_packet_takes() -> None:
     said = "x" * 3_000_000
-    error = failures.failed(Failed("ValueError", said, "9", "SaveImage", (said,) * 20))
+    error = failures.execution_failed(Failed("ValueError", said, "9", "SaveImage", (said,) * 20))
     assert error.message.startswith("node 9 (SaveImage): xxx")
     assert len(encode(error.wire())) < 64 * 1024
-    short = failures.failed(Failed("ValueError", "no such file", "9", "SaveImage", ("line 1",)))
+    short = failures.execution_failed(
+        Failed("ValueError", "no such file", "9", "SaveImage", ("line 1",))
+    )
     assert short.message == "node 9 (SaveImage): no such file"
     assert short.details["traceback"] == ["line 1"]
 
 
 def test_a_failure_names_files_without_their_folders() -> None:
     trace = ('  File "/home/ada/ComfyUI/nodes.py", line 3, in load',)
-    error = failures.failed(Failed("OSError", "no /home/ada/a.ckpt", "9", "Loader", trace))
+    error = failures.execution_failed(
+        Failed("OSError", "no /home/ada/a.ckpt", "9", "Loader", trace)
+    )
     assert "ada" not in str(error.wire())
     assert error.details["traceback"] == ['  File ".../nodes.py", line 3, in load']
 
 
 def test_a_secret_in_others_words_is_in_no_error() -> None:
     event = Failed("Exception", "401: comfyui-abc is no key", "9", "Gemini", ("got comfyui-abc",))
-    error = failures.without(failures.failed(event), "comfyui-abc")
+    error = failures.without(failures.execution_failed(event), "comfyui-abc")
     assert b"comfyui-abc" not in encode(error.wire())
     assert (error.code, error.message) == (
         "execution_error",
@@ -74,15 +78,15 @@ def test_errors_show_neither_paths_nor_colours() -> None:
         (f'  File "{home}/execution.py", line 510, in execute\n',),
     )
     for error in (
-        failures.failed(event),
-        failures.lost(f"the process of {home.replace(' ', '_')}/main.py ended"),
+        failures.execution_failed(event),
+        failures.prompt_lost(f"the process of {home.replace(' ', '_')}/main.py ended"),
         failures.unavailable(ComfyUIUnreachable(f"'{home}/x.sock'", sent=False), "main"),
         failures.rejected(_rejected(f"Invalid image file: {home.replace(' ', '_')}/a.png"), {}),
     ):
         wire = encode(error.wire()).decode()
         assert "somebody" not in wire
         assert "\\u001b" not in wire
-    assert failures.failed(event).message.endswith("directory: '.../vae.safetensors'")
+    assert failures.execution_failed(event).message.endswith("directory: '.../vae.safetensors'")
 
 
 def _rejected(details: str) -> PromptRejected:

@@ -214,7 +214,7 @@ async def test_a_transaction_of_the_sweep_changes_so_many_rows_at_most(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep, "AT_ONCE", 3)
-    monkeypatch.setattr(sweep, "LOOKED_AT", 4)
+    monkeypatch.setattr(sweep, "ROWS_PER_READ", 4)
     await fill(journal, 10)
     watched = Watched(journal._database, monkeypatch)
     await journal.sweep(now=2000.0, results_before=2000.0, forget_before=2000.0)
@@ -255,7 +255,7 @@ async def test_others_write_between_the_transactions_of_a_sweep(
 async def test_a_large_table_is_looked_through_by_one_sweep_after_another(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "LOOKED_AT", 2)
+    monkeypatch.setattr(sweep, "ROWS_PER_READ", 2)
     monkeypatch.setattr(sweep, "MOST_READS", 2)
     for index in range(10):
         await finish(journal, await accept(journal, f"j{index}"))
@@ -280,7 +280,7 @@ async def test_a_large_table_is_looked_through_by_one_sweep_after_another(
 async def test_bytes_go_in_the_same_sweep_as_what_named_them_however_many_there_are(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], left: int
 ) -> None:
-    monkeypatch.setattr(sweep, "LOOKED_AT", 2)
+    monkeypatch.setattr(sweep, "ROWS_PER_READ", 2)
     monkeypatch.setattr(sweep, "MOST_READS", 2)
     await fill(journal, 6)
     shared = KeptUpload("image", "image/png", "png", "sha-j1", 5, b"bytes")

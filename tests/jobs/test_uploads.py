@@ -50,7 +50,7 @@ async def test_what_is_announced_counts_before_it_has_come(uploads: Uploads) -> 
     with pytest.raises(QuotaExceeded):
         await uploads.begin("alice", "second", announced(b"y", size=900))
     with pytest.raises(QuotaExceeded):
-        await uploads.whole("alice", "third", bytes(900))
+        await uploads.put("alice", "third", bytes(900))
     await uploads.begin("bob", "second", announced(b"y", size=900))
     with pytest.raises(TooLarge):
         await uploads.begin("bob", "third", announced(b"z", size=1001))
@@ -77,7 +77,7 @@ async def test_who_asks_for_an_upload_that_is_just_being_taken_gets_it(tmp_path:
     for size in (100, 100_000):
         name = f"u{size}"
         # As two messages do that come right behind each other.
-        taking = asyncio.create_task(uploads.whole("alice", name, b"\x89PNG\r\n\x1a\n" * size))
+        taking = asyncio.create_task(uploads.put("alice", name, b"\x89PNG\r\n\x1a\n" * size))
         found = await asyncio.gather(taking, uploads.get("alice", name))
         assert found[1].size == 8 * size
     await journal.close()
@@ -101,7 +101,7 @@ async def test_a_large_upload_is_hashed_beside_the_event_loop(
     data = bytes(5_000_000)
     begin = announced(data)
     monkeypatch.setattr(hashlib, "sha256", noting)
-    await uploads.whole("alice", "whole", data)
+    await uploads.put("alice", "whole", data)
     await uploads.begin("alice", "parts", begin)
     await uploads.part("alice", "parts", 0, data)
     await uploads.finish("alice", "parts")
@@ -194,7 +194,7 @@ async def test_so_many_uploads_of_all_clients_may_be_begun(
         await uploads.begin(f"c{number}", "u", announced(b"x"))
     with pytest.raises(Busy):
         await uploads.begin("c4", "u", announced(b"x"))
-    await uploads.whole("c4", "whole", b"x")
+    await uploads.put("c4", "whole", b"x")
     await uploads.part("c0", "u", 0, b"x")
     await uploads.finish("c0", "u")
     await uploads.begin("c4", "u", announced(b"x"))

@@ -43,7 +43,7 @@ class Ends:
         self.client.connect("broker", 1883, 10, properties=_connect_properties())
         self.client.loop_write()
         sent = self.flushed()
-        self.stream.give(ACCEPTED)
+        self.stream.feed(ACCEPTED)
         self.client.loop_read()
         self.calls.clear()
         return sent
@@ -135,7 +135,7 @@ async def test_paho_pings_after_the_keep_alive_and_takes_our_answer(
         waits = [ends.stream.ping_waits]
         assert ends.flushed() == b"\xc0\x00"
         assert [*waits, ends.stream.ping_waits] == [True, False]
-        ends.stream.give(PINGRESP)
+        ends.stream.feed(PINGRESP)
         ends.client.loop_read()
     # Without it paho gives up.
     now += 10
@@ -151,7 +151,7 @@ async def test_aiomqtt_matches_a_suback_to_who_subscribed(ends: Ends) -> None:
     await asyncio.sleep(0)
     ends.client.loop_write()
     mid = ends.flushed()[2:4]
-    ends.stream.give(b"\x90\x04" + mid + b"\x00\x01")
+    ends.stream.feed(b"\x90\x04" + mid + b"\x00\x01")
     ends.client.loop_read()
     (code,) = await subscribing
     assert (code if isinstance(code, int) else code.value) == 1
@@ -159,8 +159,8 @@ async def test_aiomqtt_matches_a_suback_to_who_subscribed(ends: Ends) -> None:
 
 async def test_paho_reads_one_packet_at_a_time(ends: Ends) -> None:
     ends.connect()
-    ends.stream.give(PINGRESP + PINGRESP)
+    ends.stream.feed(PINGRESP + PINGRESP)
     ends.client.loop_read()
-    left = [ends.stream.given]
+    left = [ends.stream.has_unread]
     ends.client.loop_read()
-    assert [*left, ends.stream.given] == [True, False]
+    assert [*left, ends.stream.has_unread] == [True, False]

@@ -112,10 +112,10 @@ def test_paho_reads_what_it_is_given_in_whatever_pieces_it_asks_for(pair: Pair) 
     stream, _ = pair
     with pytest.raises(BlockingIOError):
         stream.recv(1)
-    stream.give(b"abc")
-    stream.give(b"de")
+    stream.feed(b"abc")
+    stream.feed(b"de")
     assert [stream.recv(1), stream.recv(3), stream.recv(10)] == [b"a", b"bcd", b"e"]
-    assert not stream.given
+    assert not stream.has_unread
 
 
 def test_reading_distinguishes_nothing_now_from_the_end(pair: Pair) -> None:

@@ -82,7 +82,7 @@ HOMEASSISTANT: tuple[Mutant, ...] = (
         name="home-assistant-leaves-what-took-too-long",
         file=_HUB,
         old="        except TimeoutError:\n"
-        "            self._beside(self._cancel_quietly(job_id))\n",
+        "            self._in_background(self._cancel_quietly(job_id))\n",
         new="        except TimeoutError:\n",
         guarantee="a job that took too long for an AI task is cancelled",
         tests=(f"{_CHECKS}/checks_ai_task.py::test_a_job_that_takes_too_long_is_cancelled",),

@@ -48,7 +48,7 @@ SINKS: tuple[Mutant, ...] = (
     Mutant(
         name="undelivered-forgotten",
         file="bridge/jobs/runner.py",
-        old="if self._delivery.has(job) and await self._resumed(job, plan):",
+        old="if self._delivery.has_sinks(job) and await self._resumed(job, plan):",
         new="if False:",
         guarantee="a bridge that dies while it delivers continues with the sinks, not with ComfyUI",
         tests=("tests/jobs/test_output_delivery.py",),

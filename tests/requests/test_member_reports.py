@@ -252,7 +252,7 @@ async def test_a_bridge_that_was_started_since_does_not_do_what_it_had_to_before
         assert answer.error is not None
         assert (answer.error.code, answer.error.details) == ("comfyui_unavailable", {"member": "b"})
         assert len(await a.passed_on()) == 1  # nor later, though it is still there
-        assert await again.journal.commands.ours() == {}
+        assert await again.journal.commands.unanswered() == {}
     assert again.operator.commands == []
 
 

@@ -74,7 +74,7 @@ class Setup:
             library=self.library,
             comfyuis=["a-main"],
             keyed=["a-main"],
-            look_s=60.0,
+            read_s=60.0,
             leads=lambda: self.leads,
             set_others=self.set_others,
             refresh=self.refresh,

@@ -159,7 +159,7 @@ class Retained:
             self._clear(topic)
         self._choices = topics
 
-    def described(self) -> Mapping[str, RetainedMessage]:
+    def present(self) -> Mapping[str, RetainedMessage]:
         """Return the bridge's description, its ComfyUIs, workflows and choices, by topic.
 
         The topics are without the base.

@@ -241,7 +241,9 @@ class Book:
         )
         if any(instance.takes_jobs for instance in instances):
             return None
-        return ", ".join(f"ComfyUI {instance.name} {_away(instance)}" for instance in instances)
+        return ", ".join(
+            f"ComfyUI {instance.name} {_why_no_jobs(instance)}" for instance in instances
+        )
 
 
 def _all_away(states: Mapping[str, ComfyUIState | None]) -> str:
@@ -258,6 +260,6 @@ def _away_elsewhere(state: ComfyUIState | None) -> str:
     return or_none(state.held) or _AWAY.get(word, "takes no jobs")
 
 
-def _away(instance: PoolInstance) -> str:
+def _why_no_jobs(instance: PoolInstance) -> str:
     """Return why a ComfyUI takes no jobs."""
     return instance.why_blocked or _AWAY.get(instance.availability.state, "takes no jobs")

@@ -44,7 +44,7 @@ class Core:
         """Return when a Tick is due, by each of the clocks; infinity if none is."""
         due = self._life.reasons.due
         for instance in self.book.pool:
-            due = min(due, instance.rests_until)
+            due = min(due, instance.backs_off_until)
         return Moment(self._life.deadlines.next, due)
 
     def announced(self, job: Job, n: int) -> JobStatus:
@@ -205,9 +205,9 @@ class Core:
             given = False
             for instance in self.book.pool:
                 if instance.has_room:
-                    given = self._give(instance, others - busy) or given
+                    given = self._start_next(instance, others - busy) or given
 
-    def _give(self, instance: PoolInstance, idle_elsewhere: int) -> bool:
+    def _start_next(self, instance: PoolInstance, idle_elsewhere: int) -> bool:
         key: Key | None = None
         try:
             key = self.book.pool.take(
@@ -229,8 +229,8 @@ class Core:
         self._life.expire_due()
         now = self._life.now.steady
         for instance in self.book.pool:
-            if instance.rests_until <= now:
-                instance.rests_until = NEVER
+            if instance.backs_off_until <= now:
+                instance.backs_off_until = NEVER
                 self._reconsider()
         for job in self._life.reasons.changed(now):
             self._life.do(effects.Announce(job.key, self.book.status(job)))

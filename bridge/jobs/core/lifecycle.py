@@ -108,7 +108,7 @@ class JobLifecycle:
         }
 
     def do(self, effect: effects.Effect) -> None:
-        """Decide that something is to be done."""
+        """Append an effect, for the dispatcher to carry out once the event is handled."""
         self.effects.append(effect)
 
     def compare_reasons_soon(self) -> None:
@@ -344,7 +344,7 @@ class JobLifecycle:
             return
         if follows.no_room:
             entry.no_room += 1
-            instance.rest(self.now.steady)
+            instance.back_off(self.now.steady)
             self.compare_reasons_soon()
         self.counters.retried += follows.retried
         entry.withdrawn = entry.withdrawn or follows.withdrawn

@@ -20,9 +20,10 @@ JOBS_AT_COMFYUI = 2
 # That our own last job is over is known a moment before ComfyUI says that nothing runs.
 _SETTLES_S = 1.0
 
-# A ComfyUI whose disk is full rests: a run may take minutes, and lose all of it as it saves.
-REST_FIRST_S = 5.0
-REST_LONGEST_S = 600.0
+# A ComfyUI whose disk is full gets no jobs for a while: a run may take minutes, and be lost as it
+# saves.
+BACKOFF_FIRST_S = 5.0
+BACKOFF_LONGEST_S = 600.0
 NEVER = float("inf")
 
 # Whether the ComfyUI of a name has what is needed.
@@ -58,7 +59,7 @@ class PoolInstance:
         self.asked = False
         self.asking = False
         # Until when it gets nothing, as its disk is full, by a steady clock; NEVER: it is not full.
-        self.rests_until = NEVER
+        self.backs_off_until = NEVER
         # Why it is given nothing though it may be usable: its GPU is not free yet. `gated`: that
         # is looked after at all; `wanted`: whoever does so knows that jobs wait for it.
         self.held: str | None = None
@@ -66,7 +67,7 @@ class PoolInstance:
         self.wanted = False
         # Why it is given no jobs, as that was reported last.
         self.blocked: str | None = None
-        self._rest_s = REST_FIRST_S
+        self._backoff_s = BACKOFF_FIRST_S
         # It ended under a job, and none has succeeded there since.
         self._one_at_a_time = False
         self._jobs = 0
@@ -77,7 +78,7 @@ class PoolInstance:
     @property
     def usable(self) -> bool:
         """True if it takes jobs at all."""
-        return self.availability.usable and self.rests_until == NEVER
+        return self.availability.usable and self.backs_off_until == NEVER
 
     @property
     def takes_jobs(self) -> bool:
@@ -89,7 +90,7 @@ class PoolInstance:
         """The reason for which it is given no jobs though it may be ready: it follows its name."""
         if self.held is not None:
             return f"waits for {self.held}"
-        if self.rests_until != NEVER and self.availability.usable:
+        if self.backs_off_until != NEVER and self.availability.usable:
             return "has no room left on its disk"
         return None
 
@@ -98,11 +99,11 @@ class PoolInstance:
         """The number of jobs that were sent there and are not through."""
         return self._jobs
 
-    def rest(self, now: float) -> None:
-        """Pause it: it gets no jobs, for longer each time, until it has saved something."""
-        if self.rests_until == NEVER:
-            self.rests_until = now + self._rest_s
-            self._rest_s = min(2 * self._rest_s, REST_LONGEST_S)
+    def back_off(self, now: float) -> None:
+        """Give it no jobs for a while, for longer each time until a job succeeds there."""
+        if self.backs_off_until == NEVER:
+            self.backs_off_until = now + self._backoff_s
+            self._backoff_s = min(2 * self._backoff_s, BACKOFF_LONGEST_S)
 
     def died(self) -> None:
         """Note that it ended while it ran a job.
@@ -114,7 +115,7 @@ class PoolInstance:
 
     def succeeded(self) -> None:
         """Note that a job succeeded there: it works, and has room on its disk."""
-        self._rest_s = REST_FIRST_S
+        self._backoff_s = BACKOFF_FIRST_S
         self._one_at_a_time = False
 
     @property

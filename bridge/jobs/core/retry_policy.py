@@ -78,7 +78,7 @@ def expired(job: Job, ahead: float) -> Expired:
 
 
 def _as_requested(entry: Entry, prompt_id: str, ahead: float) -> JobEnds | JobReturns | None:
-    """Return what the stop of an attempt requires; None if nobody stopped it."""
+    """Return the transition of a job whose attempt was stopped; None if nobody stopped it."""
     job = entry.job
     match entry.stop:
         case StopReason.CANCEL:

@@ -111,7 +111,7 @@ class Blobs:
         raise BlobDamaged(sha256)
 
     def sweeper(self, older_than_s: float) -> Sweeper:
-        """Return what deletes blobs that are not to be kept and were put longer ago than that.
+        """Return a function that deletes unneeded blobs that were put longer ago than that.
 
         By the database's clock, which all bridges share; none while that was set since.
         """

@@ -50,7 +50,7 @@ class Encoded:
         return found
 
 
-def known(db: Transaction, draft: Draft) -> Steps[Record | None]:
+def find_existing(db: Transaction, draft: Draft) -> Steps[Record | None]:
     """Return the job that has a draft's id, or that the same MQTT delivery made before."""
     row = db.execute(queries.JOB, draft.key)
     yield SENT

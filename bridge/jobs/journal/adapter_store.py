@@ -30,7 +30,7 @@ class AdapterStore:
         return [name for (name,) in await self._database.rows(queries.KEPT_NAMES, (kind,))]
 
     async def get(self, kind: str, name: str) -> bytes | None:
-        """Return what is kept under a name; None if nothing is."""
+        """Return the value of a name; None if there is none."""
         found = await self._database.rows(queries.KEPT_VALUE, (kind, name))
         return bytes(found[0][0]) if found else None
 
@@ -45,5 +45,5 @@ class AdapterStore:
         await self._database.run(work, touched.adapter_store(kind))
 
     async def drop(self, kind: str, name: str) -> None:
-        """Keep something no longer."""
+        """Delete a value, if there is one."""
         await self._database.change(queries.DROP_KEPT, (kind, name), touched.adapter_store(kind))

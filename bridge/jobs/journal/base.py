@@ -58,8 +58,8 @@ class Base:
         self._numbers: ClientNumbers | None = None
         self._published: list[Key] = []
         self._estimates: dict[str, float] = {}
-        # Where the sweep of a large table continues: the name up to which it has looked.
-        self._looked_at: dict[str, str] = {}
+        # Where the sweep of a large table continues: the name up to which it has come.
+        self._swept_to: dict[str, str] = {}
         # Whether there may be other bridges that want to know what happens to jobs.
         self._has_peers = self.shared
         numbers = Numbers(self._draw, self._written, self._notify_of, lambda: self._owner)
@@ -68,7 +68,7 @@ class Base:
         self.adapter_store = AdapterStore(self._database)
         self.offers = Offers(self._database)
         self.commands = PassedCommands(self._database, lambda: self._owner, self._notify)
-        self.sets.on_hooks = self.webhooks.new
+        self.sets.on_hooks = self.webhooks.note_new
 
     def _notify(self, db: Transaction, word: str = "") -> None:
         """Notify the other bridges of something once this is committed."""

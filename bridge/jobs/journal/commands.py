@@ -89,7 +89,7 @@ class PassedCommands:
 
         return await self._database.run(work, _TOUCHED)
 
-    async def ours(self) -> dict[str, PassedCommand]:
+    async def unanswered(self) -> dict[str, PassedCommand]:
         """Return the unanswered commands for this bridge by their names, the earliest first."""
         life = self._life()
         found = sorted(await self._database.rows(queries.KEPT, (_KIND,)))

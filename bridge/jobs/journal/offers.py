@@ -71,7 +71,7 @@ class Offers:
         return dict(await self._database.rows(queries.OFFERS))
 
     async def get(self, comfyui: str, digest: str) -> Packed | None:
-        """Return what a ComfyUI offers; None if that is another offer by now, or none."""
+        """Return an offer of a ComfyUI; None if it has been replaced or withdrawn."""
         found = await self._database.rows(queries.OFFERED, (comfyui, digest))
         return Packed(digest, bytes(found[0][0])) if found else None
 

@@ -116,7 +116,7 @@ class Sets:
         def work(db: Transaction) -> Steps[tuple[SetRecord, Record | None]]:
             known = _find(db, key)
             if known is None:
-                job = yield from acceptance.known(db, first)
+                job = yield from acceptance.find_existing(db, first)
                 known = None if job is None else _set_of(db, job)
             if known is not None:
                 return known, None

@@ -5,9 +5,9 @@ rows of each table, found by an index on their time, and the works of everybody 
 between.
 
 Bytes go with the last output or upload that named them. What else nothing refers to any more has no
-time: bytes of inputs whose job has ended, or of what was forgotten, and clients. It is looked for
-in reads, for which nobody waits, and checked again where it is deleted. A read looks at `LOOKED_AT`
-rows. A large table is not gone through in one sweep: the next one continues.
+time: bytes of inputs whose job has ended, or of what was forgotten, and clients. Reads, for which
+nobody waits, find it, and it is checked again where it is deleted. A read takes at most
+`ROWS_PER_READ` rows. One sweep does not read all of a large table: the next one continues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 KeptOne: TypeAlias = tuple[str, str, int, int, int, float]
 
 AT_ONCE = 200
-LOOKED_AT = 1000
+ROWS_PER_READ = 1000
 # In one sweep.
 MOST_READS = 20
 
@@ -108,9 +108,9 @@ class Sweep(Base):
         """Yield the rows of all outputs that are kept, so many at a time."""
         after: tuple[str, str, int] = ("", "", 0)
         while True:
-            some = await self._rows(sql, (*after, now, LOOKED_AT))
+            some = await self._rows(sql, (*after, now, ROWS_PER_READ))
             yield some
-            if len(some) < LOOKED_AT:
+            if len(some) < ROWS_PER_READ:
                 return
             after = some[-1][:3]
 
@@ -118,12 +118,12 @@ class Sweep(Base):
         """Return names to which nothing refers, of the rows after those of the last sweep."""
         unused = []
         for _ in range(MOST_READS):
-            found = await self._rows(sql, (self._looked_at.get(sql, ""), LOOKED_AT))
+            found = await self._rows(sql, (self._swept_to.get(sql, ""), ROWS_PER_READ))
             unused += [name for name, used in found if not used]
-            if len(found) < LOOKED_AT:
-                self._looked_at.pop(sql, None)
+            if len(found) < ROWS_PER_READ:
+                self._swept_to.pop(sql, None)
                 break
-            self._looked_at[sql] = found[-1][0]
+            self._swept_to[sql] = found[-1][0]
         return unused
 
     async def _drop_outputs(self, places: Sequence[tuple[str, str, int]]) -> list[str]:

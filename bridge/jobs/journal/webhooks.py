@@ -76,12 +76,12 @@ class Webhooks:
         # Called when some were written down here.
         self.on_new: Callable[[], None] = lambda: None
 
-    def new(self) -> None:
-        """Note that some were written down here."""
+    def note_new(self) -> None:
+        """Wake the sender: a transaction of this process has written webhooks."""
         self.on_new()
 
     async def due(self, now: float, busy: Collection[str], most: int) -> list[PendingWebhook]:
-        """Return what is to be sent now: up to so many of each client, but for the busy ones."""
+        """Return the webhooks to send now: at most `most` of each client that is not `busy`."""
 
         def work(db: Transaction) -> list[PendingWebhook]:
             clients = [client for (client,) in db.execute(queries.CLIENTS_OF_WEBHOOKS, (now,))]

@@ -54,7 +54,7 @@ class Writes(Base):
         def work(db: Transaction) -> Steps[Acceptance | Expired]:
             nonlocal tried
             again, tried = tried, True
-            known = (yield from acceptance.known(db, draft)) if draft.redelivered else None
+            known = (yield from acceptance.find_existing(db, draft)) if draft.redelivered else None
             if known is None:
                 look = acceptance.insert_if_new(db, new, draw)
                 yield SURE
@@ -210,7 +210,7 @@ class Writes(Base):
         if estimate is not None:
             self._estimate(*estimate)
         if hooks is not None:
-            self.webhooks.new()
+            self.webhooks.note_new()
         return encoded
 
     async def keep_undelivered(
@@ -230,7 +230,7 @@ class Writes(Base):
         await self._database.run(work, touched.outputs(key.client, outputs))
 
     async def undelivered(self, key: Key) -> bytes | None:
-        """Return what was kept of a job whose sinks have yet to have it; None if nothing was."""
+        """Return the note about outputs that are still to be delivered; None without one."""
         row = await self._row(queries.UNDELIVERED, key)
         found: bytes | None = None if row is None else row[0]
         return found

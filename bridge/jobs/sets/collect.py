@@ -145,8 +145,8 @@ class SetCollector:
         self._trial = trial
         self._turn = asyncio.Lock()
 
-    async def open(self) -> None:
-        """Delete what a crash left of zips."""
+    async def remove_leftovers(self) -> None:
+        """Delete the unfinished zips of a process that crashed."""
         await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     async def collect(self, record: SetRecord, spec: SetSpec) -> Collected:
@@ -402,7 +402,7 @@ def _columns(sizes: Sequence[int]) -> int:
 
 
 def _label(spec: SetSpec, index: int) -> str:
-    """Return what is written below a job's image: what varies, else the job's number."""
+    """Return the caption of a job's image: the values that vary, else the job's number."""
     shown = [
         f"{name}={value}"
         for name, value in spec.shown(index).items()

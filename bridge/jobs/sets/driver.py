@@ -185,7 +185,7 @@ class SetDriver:
 
     async def open(self) -> None:
         """Delete what an earlier run left half made."""
-        await self._collector.open()
+        await self._collector.remove_leftovers()
 
     async def run(self) -> None:
         """Make jobs and end sets, until cancelled. Raises LeaseLost."""
@@ -437,7 +437,10 @@ class SetDriver:
                 self._dispatcher.ended_elsewhere(awaited)
 
     def _collected(self, live: _ActiveSet, spec: SetSpec) -> Collected | None:
-        """Return what a set has collected, None while it is being made. Raises as that does."""
+        """Return the collected outputs of a set; None while they are made.
+
+        Raises whatever making them raised.
+        """
         if not spec.collect or live.record.state == "cancelling":
             self._stop_collecting(live)
             return Collected()

@@ -121,7 +121,7 @@ class SetSpec(Struct, frozen=True, omit_defaults=True):
 
 
 def unknown(workflow: str, total: int) -> SetSpec:
-    """Return what stands for the specification of a set that cannot be read, to end the set."""
+    """Return a substitute for a set's specification that cannot be read, to end the set."""
     nothing = Plan(prompt={}, inputs={}, names={}, outputs=[])
     return SetSpec(b"", workflow, "", Envelope(), nothing, [[Patch()] * total])
 

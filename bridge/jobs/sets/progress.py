@@ -84,7 +84,7 @@ def unended(counts: Counts) -> int:
 
 
 def outcome(counts: Counts, total: int, *, cancelled: bool) -> Outcome:
-    """Return what became of a set whose jobs have all ended."""
+    """Return the final state of a set whose jobs have all ended."""
     if counts.succeeded == total:
         return "succeeded"
     if cancelled:

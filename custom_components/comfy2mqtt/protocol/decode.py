@@ -96,5 +96,5 @@ def number(found: Any) -> float:
 
 
 def optional(read: Callable[[Any], T], found: Any) -> T | None:
-    """Return what is read, or None for what is not there."""
+    """Return the decoded value; None stays None."""
     return None if found is None else read(found)

@@ -23,7 +23,7 @@ class Picture:
     at: str
 
     def output(self) -> Output:
-        """Return the output that it is."""
+        """Return the output of the job that this picture is."""
         return Output(self.index, "", "image", self.content_type, self.size, self.sha256)
 
 

@@ -21,7 +21,7 @@ class Release:
 
 
 def read_release(state: Mapping[str, Any]) -> Release | None:
-    """Return what a ComfyUI's state has of its releases; None if the bridge looks for none."""
+    """Return the releases in a ComfyUI's state; None if the bridge checks for none."""
     found = state.get("release")
     if not isinstance(found, dict) or "installed" not in found:
         return None

@@ -55,14 +55,14 @@ def field(each: Input, choices: Choices | None = None) -> dict[str, Any]:
     return found
 
 
-def given(workflow: Workflow, values: Mapping[str, Any]) -> dict[str, Any]:
+def as_integers(workflow: Workflow, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as the workflow takes them: whole numbers for what selectors give as floats.
 
     What a name or value is wrong, the bridge says best: nothing is refused here.
     """
-    return {name: _given(workflow.find(name), value) for name, value in values.items()}
+    return {name: _as_integer(workflow.find(name), value) for name, value in values.items()}
 
 
-def _given(each: Input | None, value: Any) -> Any:
+def _as_integer(each: Input | None, value: Any) -> Any:
     whole = each is not None and each.kind in ("integer", "seed")
     return int(value) if whole and isinstance(value, float) and value.is_integer() else value

@@ -28,7 +28,7 @@ class StoredResults:
     pictures: Mapping[str, Picture] = field(default_factory=dict)
 
     def written(self) -> dict[str, Any]:
-        """Return it as it is written."""
+        """Return the JSON object that `read_results` reads again."""
         return asdict(self)
 
 

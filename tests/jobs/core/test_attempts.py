@@ -6,7 +6,7 @@ import pytest
 
 from bridge.contract.errors import BridgeError, ComfyUIUnavailable
 from bridge.jobs.core import effects, events
-from bridge.jobs.core.pool import REST_FIRST_S, REST_LONGEST_S
+from bridge.jobs.core.pool import BACKOFF_FIRST_S, BACKOFF_LONGEST_S
 from bridge.jobs.core.retry_policy import MAX_NO_ROOM
 from bridge.jobs.queue import Key
 from tests.jobs.core.rig import LIMITS, Rig
@@ -100,8 +100,8 @@ def test_a_job_that_a_full_disk_ended_at_comfyui_waits_and_has_its_attempt_again
     assert (job.state, job.attempt) == ("queued", 0)
     assert core.started() == []
     assert core.book.why_waiting(job) == "ComfyUI main has no room left on its disk"
-    assert core.wakes_at().steady <= core.clock + REST_FIRST_S
-    core.clock += REST_FIRST_S
+    assert core.wakes_at().steady <= core.clock + BACKOFF_FIRST_S
+    core.clock += BACKOFF_FIRST_S
     core.feed(events.Tick())
     assert core.started() == [("j1", "main")]
     assert core.book.why_waiting(job) is None
@@ -116,20 +116,20 @@ def test_a_comfyui_whose_disk_is_full_rests_longer_each_time_until_it_has_saved_
         core.feed(events.Began(key))
         core.feed(no_room(key))
         core.feed(events.Requeued(key, 1))
-        due = core.book.pool["main"].rests_until
+        due = core.book.pool["main"].backs_off_until
         assert due is not None
         rests.append(due - core.clock)
         core.clock = due
         core.feed(events.Tick())
-    assert rests[:3] == [REST_FIRST_S, 2 * REST_FIRST_S, 4 * REST_FIRST_S]
-    assert max(rests) == rests[-1] == REST_LONGEST_S
+    assert rests[:3] == [BACKOFF_FIRST_S, 2 * BACKOFF_FIRST_S, 4 * BACKOFF_FIRST_S]
+    assert max(rests) == rests[-1] == BACKOFF_LONGEST_S
     core.feed(events.Began(key))
     core.feed(events.AttemptSucceeded(key, 1.0))
     core.feed(events.Finished(key))
     other = core.add("j2")
     core.feed(events.Began(other))
     core.feed(no_room(other))
-    assert core.book.pool["main"].rests_until == core.clock + REST_FIRST_S
+    assert core.book.pool["main"].backs_off_until == core.clock + BACKOFF_FIRST_S
 
 
 def test_another_comfyui_with_room_takes_the_job_at_once() -> None:
@@ -152,7 +152,7 @@ def test_a_job_that_fills_the_disk_each_time_is_given_up() -> None:
         core.feed(events.Began(key))
         core.feed(no_room(key))
         core.feed(events.Requeued(key, 1))
-        core.clock += REST_LONGEST_S
+        core.clock += BACKOFF_LONGEST_S
         core.feed(events.Tick())
     assert core.wanted(effects.Finish) == []
     core.feed(events.Began(key))
