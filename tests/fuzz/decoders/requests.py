@@ -127,7 +127,7 @@ TARGETS = {
                 "_check_submit",
             ),
             "bridge.contract.reading": (
-                *("text_of", "decoded", "unfit", "_choices", "_without_unset"),
+                *("text_of", "decoded", "unfit", "_range", "_type_of", "_without_unset"),
             ),
         },
     ),
