@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -26,6 +26,8 @@ Format = Literal["text", "json"]
 LINES = 200
 PER_S = 60.0
 _TRACEBACK_LINES = 20
+# As `extra`: a line that is never left out, such as who commanded what.
+NEVER_LEFT_OUT: Mapping[str, object] = {"never_left_out": True}
 
 _about: ContextVar[dict[str, str]] = ContextVar("about", default={})  # noqa: B039 - never changed
 
@@ -101,7 +103,8 @@ class FloodFilter(logging.Filter):
     """Leaves out what one place in the code logs more than `LINES` times in `PER_S` seconds.
 
     So nobody fills the disk by what is logged of each of his requests. A traceback counts for as
-    many lines as it has, more or less. `clock` gives monotonic seconds. Safe on any thread.
+    many lines as it has, more or less. Lines that are `NEVER_LEFT_OUT`, or for developers, do not
+    count. `clock` gives monotonic seconds. Safe on any thread.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -113,7 +116,7 @@ class FloodFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log a record; the last one says that others are left out."""
-        if record.levelno < logging.INFO:
+        if record.levelno < logging.INFO or hasattr(record, "never_left_out"):
             return True
         lines = _TRACEBACK_LINES if record.exc_info else 1
         place, now = (record.pathname, record.lineno), self._clock()
@@ -123,8 +126,8 @@ class FloodFilter(logging.Filter):
                 since, before = now, 0
             self._places[place] = since, before + lines
         if before < LINES <= before + lines:
-            record.msg = f"{record.getMessage()}; more like this is left out for a while"
-            record.args = ()
+            # Not formatted here: a fault of that would be raised where it is logged.
+            record.msg = f"{record.msg}; more like this is left out for a while"
         return before < LINES
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bridge.logs import (
     LINES,
+    NEVER_LEFT_OUT,
     PER_S,
     FloodFilter,
     JsonFormatter,
@@ -98,8 +99,21 @@ def test_what_one_place_logs_again_and_again_is_left_out_for_a_while() -> None:
     # Another place, and what is for developers.
     assert flood.filter(logging.LogRecord("x", logging.ERROR, "y.py", 2, "other", (), None))
     assert flood.filter(logging.LogRecord("x", logging.DEBUG, "x.py", 1, "line", (), None))
+    # What an operator did, though he did much before.
+    command = record("command")
+    command.__dict__.update(NEVER_LEFT_OUT)
+    assert flood.filter(command)
     now[0] = PER_S
     assert flood.filter(record("line"))
+
+
+def test_a_line_that_cannot_be_formatted_is_no_fault_of_who_logs_it() -> None:
+    flood = FloodFilter(lambda: 0.0)
+    faulty = [
+        logging.LogRecord("x", logging.INFO, "x.py", 1, "%d of %d", (i,), None)
+        for i in range(LINES)
+    ]
+    assert all(map(flood.filter, faulty))
 
 
 def test_few_tracebacks_of_one_place_are_logged() -> None:

@@ -56,6 +56,7 @@ from bridge.contract.operator import (
 from bridge.contract.retained import ComfyUIState
 from bridge.jobs.dispatcher import Dispatcher
 from bridge.jobs.job import Job
+from bridge.logs import NEVER_LEFT_OUT
 from bridge.requests.context import Answer
 from bridge.requests.errors import refusal
 from bridge.text import without_folders
@@ -147,7 +148,8 @@ class Operator:
         try:
             command = operator.decode(verb, payload)
             if not isinstance(command, ListQueue | CheckHealth):
-                log.info("operator command: %s %s", verb, payload.decode(errors="replace"))
+                shown = payload.decode(errors="replace")
+                log.info("operator command: %s %s", verb, shown, extra=NEVER_LEFT_OUT)
             return Answer(data=await self._carry_out(command), transaction=transaction)
         except Exception as error:  # noqa: BLE001 - answered, and logged where it is ours
             return refusal(error, transaction, f"the operator's {verb}")

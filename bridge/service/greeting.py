@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from bridge.comfyui.state import InstanceState
 from bridge.contract.missing import why_not_runnable
+from bridge.logs import NEVER_LEFT_OUT
 from bridge.workflows.workflow import Workflow
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ async def greet(read: Callable[[], Readiness], *, patience_s: float = _PATIENCE_
         await asyncio.sleep(_POLL_S)
         readiness = read()
     for line in lines(readiness, time.monotonic() - began):
-        log.info("%s", line)
+        log.info("%s", line, extra=NEVER_LEFT_OUT)
 
 
 def obstacles(readiness: Readiness) -> Iterator[str]:

@@ -30,6 +30,7 @@ from bridge.jobs.database import DatabaseError, LeaseLost
 from bridge.jobs.job import Job
 from bridge.jobs.journal import Journal
 from bridge.jobs.queue import Key
+from bridge.logs import LINES, FloodFilter
 from bridge.requests.context import Answer
 from bridge.requests.operator import Operator, comfyui_state
 from tests.jobs.dispatching import RunningDispatcher, running_dispatcher
@@ -133,6 +134,16 @@ async def test_an_order_that_meets_a_defect_is_answered(
     assert (answer.error.code, answer.transaction) == ("bridge_error", "t")
     assert "/secret/path" not in answer.error.message
     assert "/secret/path" in caplog.text
+
+
+async def test_each_order_is_logged_whatever_was_logged_before(
+    stand: Stand, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await stand.data("queue/pause")
+    (order,) = (each for each in caplog.records if "operator command" in each.getMessage())
+    flood = FloodFilter()
+    assert all(flood.filter(order) for _ in range(LINES + 1))
 
 
 async def test_an_order_that_cannot_be_written_is_busy(

@@ -10,6 +10,7 @@ import pytest
 from bridge.comfyui.state import InstanceState
 from bridge.config import Config
 from bridge.contract.retained import Missing, MissingChoice
+from bridge.logs import LINES, FloodFilter
 from bridge.service import greeting
 from bridge.service.greeting import Readiness, greet, lines, obstacles
 from bridge.service.public_urls import page_address
@@ -84,6 +85,9 @@ async def test_it_waits_until_a_job_could_run(
     async with asyncio.timeout(10):
         await greet(lambda: stages.pop(0))
     assert caplog.messages[-1].startswith("ready in ")
+    # Also after a line for each of many workflows that cannot run.
+    flood = FloodFilter()
+    assert all(flood.filter(caplog.records[-1]) for _ in range(LINES + 1))
 
 
 async def test_what_a_bridge_waits_for_is_reported_once(
