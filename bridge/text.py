@@ -181,7 +181,13 @@ def hider(secrets: Iterable[str]) -> Callable[[str], str]:
     A short one, or a word of our own lines such as `comfy2mqtt`, is hidden only where a password
     stands: elsewhere the gaps would spell it, in lines that nobody could read.
     """
-    found = sorted({each for each in secrets if each}, key=len, reverse=True)
+    given = {each for each in secrets if each}
+    # A quote or a backslash has another before it in JSON, and a backslash in Python's `repr`.
+    found = sorted(
+        given | {json.dumps(each, ensure_ascii=False)[1:-1] for each in given},
+        key=len,
+        reverse=True,
+    )
     rare = "|".join(re.escape(each) for each in found if not _is_usual(each))
     usual = "|".join(re.escape(each) for each in found if _is_usual(each))
 
@@ -190,7 +196,7 @@ def hider(secrets: Iterable[str]) -> Callable[[str], str]:
             text = re.sub(rare, "***", text)
         if usual:
             text = re.sub(rf"(:)(?:{usual})(?=@)", r"\1***", text)
-            text = re.sub(rf"({_BEFORE_SECRETS})(?:{usual})\b", r"\1***", text)
+            text = re.sub(rf"({_BEFORE_SECRETS})(?:{usual})(?!\w)", r"\1***", text)
         return text
 
     return hide
@@ -208,8 +214,8 @@ _OUR_WORDS = frozenset(
         *("running", "secret", "server", "service", "warning", "workflow", "workflows"),
     }
 )
-# What names a secret, and what stands between.
-_BEFORE_SECRETS = r"(?i:password|passwd|secret|token|key)\W{1,4}"
+# What names a secret, and what stands between: up to `\": \"`, of JSON within JSON.
+_BEFORE_SECRETS = r"(?i:pass(?:word|wd|phrase)?|pwd|secret|token|key|bearer)\W{1,6}"
 
 
 def split_account(address: str) -> tuple[str, str]:

@@ -139,6 +139,14 @@ def test_a_wrong_value_is_reported_without_names_of_types(problem: str, told: st
         ("1234", "port 1234, Token: 1234", "port 1234, Token: ***"),
         ("comfy2mqtt", "the topic comfy2mqtt/#, :comfy2mqtt@h", "the topic comfy2mqtt/#, :***@h"),
         ("a.b(c)", "a.b(c) but not aXb(c)", "a.b(c) but not aXb(c)".replace("a.b(c)", "***")),
+        ("ab1!", "password='ab1!', ab1!", "password='***', ab1!"),
+        ("y", '{\\"password\\": \\"y\\"}', '{\\"password\\": \\"***\\"}'),
+        (
+            "y",
+            "Authorization: Bearer y, pwd=y pass y",
+            "Authorization: Bearer ***, pwd=*** pass ***",
+        ),
+        ('hun"ter\\2', r'{"a": "hun\"ter\\2"}', '{"a": "***"}'),
         ("", "nothing", "nothing"),
     ],
 )
