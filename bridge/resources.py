@@ -30,6 +30,8 @@ def where_workflows_are(used: Path) -> str:
 def how_to_add(extra: str) -> str:
     """Return the command that adds an extra to the environment of this process.
 
-    There the package itself is installed already: it is looked up nowhere.
+    There the package itself is installed already: it is looked up nowhere. The quotes are those
+    that Windows' shells know too.
     """
-    return f"{sys.executable} -m pip install 'comfy2mqtt[{extra}]'"
+    python = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    return f'{python} -m pip install "comfy2mqtt[{extra}]"'

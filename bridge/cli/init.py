@@ -37,7 +37,7 @@ def write_settings(file: Path, *, overwrite: bool) -> None:
     except OSError as error:
         stop(f"{file} cannot be written: {error.strerror}", FAILED)
     click.echo(f"\n{file} is written.")
-    if file.resolve().parent == Path.cwd():
+    if file.resolve().parent == Path.cwd() and "COMFY2MQTT_WORKFLOWS" not in os.environ:
         _make_workflows()
 
 
@@ -46,8 +46,12 @@ def _make_workflows() -> None:
 
     Without it a bridge has those that come with the package, and takes no file of the user's.
     """
+    made = config.Config().workflows
     try:
-        shutil.copytree(resources.folder("workflows"), config.Config().workflows)
+        made.mkdir()
+        # Not `copytree`: where the package is read-only, the user's folder would be too.
+        for each in resources.folder("workflows").glob("*.json"):
+            shutil.copyfile(each, made / each.name)
     except FileExistsError:
         return
     except OSError as error:

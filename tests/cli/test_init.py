@@ -68,6 +68,28 @@ def test_a_folder_for_workflows_is_made_with_the_examples_where_there_is_none(
     assert f"workflows: in {made.absolute()}" in given.stdout
 
 
+def test_a_folder_with_the_examples_of_a_package_that_is_read_only_can_be_written(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "demo.json").write_text("{}")
+    (shipped / "demo.json").chmod(0o444)
+    shipped.chmod(0o555)
+    monkeypatch.setattr("bridge.resources.folder", lambda _: shipped)
+    answer("", "", "", "", "")
+    made = Path("workflows")
+    assert all(each.stat().st_mode & 0o200 for each in (made, made / "demo.json"))
+
+
+def test_no_folder_is_made_where_a_setting_names_another(
+    answer: Answer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COMFY2MQTT_WORKFLOWS", str(tmp_path))
+    assert "examples" not in answer("", "", "", "", "").stdout
+    assert not Path("workflows").exists()
+
+
 def test_a_folder_of_workflows_that_is_there_is_left(answer: Answer) -> None:
     Path("workflows").mkdir()
     assert "beside them" not in answer("127.0.0.1:9", "", "", "-", "").stdout

@@ -45,7 +45,7 @@ def test_the_sdk_is_an_extra_that_is_named_where_it_is_missing(
     monkeypatch.setattr(builtins, "__import__", missing)
     found = CliRunner().invoke(main, ["mcp"])
     assert found.exit_code == 1
-    assert f"{sys.executable} -m pip install 'comfy2mqtt[mcp]'" in found.stderr
+    assert f'{sys.executable} -m pip install "comfy2mqtt[mcp]"' in found.stderr
     assert "Traceback" not in found.output
 
 
