@@ -21,7 +21,7 @@ from tests.support.patience import PATIENCE_S
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look again at once, whether a program has done what it was asked for."""
-    monkeypatch.setattr(presets, "_LOOK_AGAIN_S", 0.01)
+    monkeypatch.setattr(presets, "_POLL_S", 0.01)
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ READY = InstanceState("ready", 0.0, version="0.33.0")
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(greeting, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(greeting, "_POLL_S", 0.01)
 
 
 @pytest.fixture
