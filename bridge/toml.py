@@ -7,10 +7,18 @@ import re
 import tomllib
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+# Texts, of which those of several lines may have two quotes more at their end, comments, and what
+# begins and ends a statement or a part of it.
+_PARTS = re.compile(
+    r""""{3}(?:\\.|[^\\])*?"{3,5}|'{3}.*?'{3,5}|"(?:\\.|[^"\\])*"|'[^']*'|\#[^\n]*|[][{}\n]""",
+    re.DOTALL,
+)
+_OPENING, _CLOSING = frozenset("[{"), frozenset("]}")
 
 
 def line_of(text: str, place: Sequence[str | int]) -> int | None:
@@ -19,38 +27,34 @@ def line_of(text: str, place: Sequence[str | int]) -> int | None:
     `place` has the keys of the tables that lead to it, of a list's tables their numbers or names.
     Of a field that is not there, that of its table. None if nothing of it is there.
     """
-    lines = text.replace("\r\n", "\n").split("\n")
-    ends = _ends(lines)
-    for length in range(len(place), 0, -1):
-        line = _first_line(lines, ends, place[:length])
-        if line is not None:
-            return line
+    with suppress(RecursionError):  # who read the text had more of the stack left
+        whole = tomllib.loads(text)
+        for length in range(len(place), 0, -1):
+            if _holds(whole, place[:length]):
+                return _first_line(text.replace("\r\n", "\n"), place[:length])
     return None
 
 
-def _ends(lines: Sequence[str]) -> list[int]:
-    """Return after how many lines each statement is whole."""
-    ends, begin = [], 0
-    for number in range(1, len(lines) + 1):
-        try:
-            tomllib.loads("\n".join(lines[begin:number]))
-        except (ValueError, RecursionError):
-            continue
-        ends.append(number)
-        begin = number
-    return ends
-
-
-def _first_line(
-    lines: Sequence[str], ends: Sequence[int], place: Sequence[str | int]
-) -> int | None:
+def _first_line(text: str, place: Sequence[str | int]) -> int:
     """Return the first line of the statement after which a value is there."""
+    ends = _ends(text)
 
     def is_there(end: int) -> bool:
-        return _holds(tomllib.loads("\n".join(lines[:end])), place)
+        return _holds(tomllib.loads(text[:end]), place)
 
-    found = bisect_left(ends, x=True, key=is_there)
-    return None if found == len(ends) else (0, *ends)[found] + 1
+    begin = (0, *ends)[bisect_left(ends, x=True, key=is_there)]
+    return text.count("\n", 0, begin) + 1
+
+
+def _ends(text: str) -> list[int]:
+    """Return where each statement of a valid text ends: each line that nothing keeps open."""
+    ends, depth = [], 0
+    for found in _PARTS.finditer(text):
+        part = found[0]
+        depth += (part in _OPENING) - (part in _CLOSING)
+        if part == "\n" and not depth:
+            ends.append(found.end())
+    return [*ends, len(text)]
 
 
 def _holds(found: Any, place: Sequence[str | int]) -> bool:

@@ -63,6 +63,38 @@ def test_a_value_is_found_by_the_line_that_it_begins_on(
 @pytest.mark.parametrize(
     "value",
     [
+        '"[ \\" {"',
+        "'[ \" \\'",
+        "[\n  '[', # ]\n  [1],\n]",
+        '[{ a = "]" },\n  { b = [\n1] }]  # {',
+        '"""\nb = 1\n[c]\n"" \\"""["""""',
+        "'''\n\"\"\"[\n'''''",
+        '""""""',
+        "''",
+    ],
+)
+def test_a_value_is_found_after_one_that_looks_like_others(value: str) -> None:
+    text = f"a = {value}\nb = 1"
+    assert line_of(text, ("b",)) == value.count("\n") + 2
+
+
+def test_a_value_of_many_lines_is_not_read_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    loads = tomllib.loads
+
+    def counted(text: str) -> dict[str, Any]:
+        read.append(len(text))
+        return loads(text)
+
+    monkeypatch.setattr(tomllib, "loads", counted)
+    files = "".join(f'  "lora [{number}].safetensors",\n' for number in range(1000))
+    assert line_of(f"choices = [\n{files}]\nwrong = 1\n", ("wrong",)) == 1003
+    assert len(read) < 10
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
         "",
         'a "text" of\ntwo lines\x7f\\',
         True,
