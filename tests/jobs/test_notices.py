@@ -87,6 +87,19 @@ async def test_a_notice_that_cannot_be_handled_ends_the_listening(address: str) 
                 await listen(address, "x", take, began=nothing, poll=nothing, every_s=PATIENCE_S)
 
 
+async def test_a_notice_in_another_encoding_ends_nothing(postgresql: PostgreSQL) -> None:
+    postgresql.execute("CREATE DATABASE latin ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0")
+    try:
+        async with listening(address := postgresql.address("latin")) as heard:
+            with psycopg.connect(address, autocommit=True) as sender:
+                for text in ("é", "e"):
+                    sender.execute("SELECT pg_notify('x', %s)", (text,))
+            assert await heard.get() == "\ufffd"
+            assert await heard.get() == "e"
+    finally:
+        postgresql.execute("DROP DATABASE latin WITH (FORCE)")
+
+
 async def test_what_is_opened_under_the_number_of_a_lost_socket_stays_watched(
     address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

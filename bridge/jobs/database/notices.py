@@ -121,7 +121,8 @@ class _Session:
         try:
             sent.consume_input()
             while (notice := sent.notifies()) is not None:
-                self._take(notice.extra.decode())
+                # Anybody who may connect can send one, in the database's encoding.
+                self._take(notice.extra.decode(errors="replace"))
         except Exception as error:  # noqa: BLE001 - `last` raises it
             self._failure = error
             self.close()
