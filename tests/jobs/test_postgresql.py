@@ -189,6 +189,20 @@ async def test_an_outcome_that_was_lost_is_none_if_another_bridge_was_faster(
     assert await journal.webhooks.due(9.0, (), 9) == []
 
 
+async def test_what_another_bridge_keeps_after_a_lost_answer_is_not_dropped(
+    journal: Journal, proxy: TcpProxy, other: Journal
+) -> None:
+    await journal.adapter_store.keep("image", {"demo": b"old"})
+    proxy.swallow_answer(COMMIT, within=True)
+    proxy.refuse()
+    pending = asyncio.ensure_future(journal.adapter_store.drop("image", "demo"))
+    await proxy.was_closed()
+    await other.adapter_store.keep("image", {"demo": b"new"})
+    proxy.open()
+    await pending
+    assert await other.adapter_store.get("image", "demo") == b"new"
+
+
 async def end(journal: Journal, key: Key, *, hooks: bool) -> bytes:
     new = webhooks.new("job", key, "succeeded", [ResultWebhook("https://h/")], now=2.0, shown=2.0)
     return await journal.finish(

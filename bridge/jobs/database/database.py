@@ -129,9 +129,10 @@ class Database:
         return self.run_stepped(work, frozenset())
 
     def change(self, sql: str, values: Sequence[Any], touched: Touched) -> asyncio.Future[int]:
-        """Run one statement that has the same effect if it is run again; how many rows it changed.
+        """Run one statement that may be run again; returns how many rows it changed.
 
-        It waits for the database once.
+        It waits for the database once. If the answer to its commit is lost, it is run until there
+        is one, whatever other bridges have done with its rows meanwhile.
         """
 
         def work(db: Transaction) -> Steps[int]:

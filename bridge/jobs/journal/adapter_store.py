@@ -46,4 +46,9 @@ class AdapterStore:
 
     async def drop(self, kind: str, name: str) -> None:
         """Delete a value, if there is one."""
-        await self._database.change(queries.DROP_KEPT, (kind, name), touched.adapter_store(kind))
+
+        def work(db: Transaction) -> None:
+            # Not `change`: run again, it would delete what another bridge has kept meanwhile.
+            db.execute(queries.DROP_KEPT, (kind, name))
+
+        await self._database.run(work, touched.adapter_store(kind))
