@@ -266,7 +266,7 @@ class Dispatcher:
 
     def handle(self, event: events.Event) -> None:
         """Pass an event to the core, and execute the effects."""
-        if isinstance(event, events.JobEvent) and event.key not in self.book:
+        if isinstance(event, events.JobEvent) and event.key not in self.book.entries:
             return  # it has no effect: most of what others notify us of is about such jobs
         for effect in self.core.handle(event, self._now()):
             self._carry_out(effect)
