@@ -352,7 +352,7 @@ async def test_what_the_bridge_does_not_say_of_the_last_job_is_no_new_journal(
     bridge.leave()
     bridge.come()
     await settled(home)
-    kept = loaded.runtime_data._results._kept()
+    kept = loaded.runtime_data._results._contents()
     assert (kept["after"], kept["last"]) == (500, "first")
 
 
