@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 from msgspec import UNSET, Raw
 
-from bridge.aio import wait_set
 from bridge.client.fetching import JobOutput, Outputs, ReceivedBytes
 from bridge.client.session import Session
 from bridge.contract.errors import BridgeError, UnknownJob, from_wire
@@ -274,7 +273,12 @@ class Job:
 async def happens(changed: asyncio.Event) -> bool:
     """Wait until an event is set from now on; False if that takes too long."""
     changed.clear()
-    return await wait_set(changed, _CHECK_S)
+    try:
+        async with asyncio.timeout(_CHECK_S):
+            await changed.wait()
+    except TimeoutError:
+        return False
+    return True  # even if another who waits has cleared it already
 
 
 def _decoded(data: bytes) -> Image.Image:
