@@ -11,6 +11,7 @@ import pytest
 from bridge.mosquitto import Mosquitto
 from tests.conftest import StartBridge
 from tests.end_to_end import graphs
+from tests.end_to_end.test_operator import Operator
 from tests.support.peer import Peer
 
 pytestmark = pytest.mark.comfyui
@@ -33,13 +34,17 @@ async def test_after_a_restore_unfinished_jobs_are_lost_and_none_runs_again(
     bridge = await attached({"colour": graphs.colour(), "slow": graphs.slow(1.0)})
     data, file = bridge.folder / "data", tmp_path / "backup.tar"
     async with Peer(broker.url) as peer:
-        await peer.listen()
+        operator = Operator(peer)
+        await operator.listen()
         await peer.ask("run/colour/done", {"colour": 1, "size": 512})
         done = await peer.job("done", "result")
+        # They have not ended when the backup is made, however long the command takes to start.
+        await operator.done("queue/pause")
         for job_id in ("s1", "s2", "s3"):
             await peer.ask(f"run/slow/{job_id}")
         told = await comfy2mqtt("backup", str(file), "--data", str(data))
         assert "4 jobs" in told
+        await operator.done("queue/resume")
         for job_id in ("s1", "s2", "s3"):
             assert (await peer.result(job_id))["state"] == "succeeded"
         last = (await peer.ask("list"))["data"]["jobs"][-1]["n"]
