@@ -139,7 +139,7 @@ async def test_an_order_that_meets_a_defect_is_answered(
 async def test_each_order_is_logged_whatever_was_logged_before(
     stand: Stand, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="bridge")
     await stand.data("queue/pause")
     (order,) = (each for each in caplog.records if "operator command" in each.getMessage())
     flood = FloodFilter()

@@ -269,7 +269,7 @@ async def test_readers_with_one_key_that_never_read_share_a_budget(
     serve: Serve, broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each alone stays below its buffer; together they are above what a key may have."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="bridge")
     output, count = b"x" * 300_000, 60
     async with (
         serve(buffer=20_000_000) as server,
