@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -81,6 +82,11 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+# Of a pattern: a set of characters, how many of them, and what is in the set.
+_CHARACTERS = re.compile(r"\[(?P<set>[^]]+)\]\{(?:(?P<least>\d+),)?(?P<most>\d+)\}")
+_RANGE = re.compile(r"\w-\w|.")
+
+
 def is_deeper(value: Any, most: int) -> bool:
     """True if lists and objects of a decoded JSON lie in one another more than `most` deep.
 
@@ -105,7 +111,7 @@ def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
     problem, _, where = str(error).partition(" - at ")
     field = where.strip("`").removeprefix("$").removeprefix(".")
     if "matching regex" in problem:
-        problem = f"expected {ID_RULE}"
+        problem = f"expected {_text_rule(problem)}"
     of_field = _type_of(kind, field)
     allowed: list[Any] | None = None
     meant = ""
@@ -123,6 +129,16 @@ def unfit(error: msgspec.ValidationError, kind: type[Struct]) -> BadRequest:
     problem = plain_problem(problem) + meant
     message = f"{field}: {problem}" if field else problem
     return BadRequest(message, field=field or None, allowed=allowed)
+
+
+def _text_rule(problem: str) -> str:
+    """Return what a text may be, by the pattern in msgspec's sentence."""
+    found = _CHARACTERS.search(problem)
+    if found is None:
+        return ID_RULE
+    least, most = found["least"], found["most"]
+    count = most if least is None else f"{least} to {most}"
+    return f"{count} of the characters {' '.join(_RANGE.findall(found['set']))}"
 
 
 def _range(number: inspect.IntType | inspect.FloatType) -> str | None:
