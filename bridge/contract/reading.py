@@ -23,6 +23,9 @@ UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 DEEPEST = 300
 # One tuple: `dict | list` would make a type for each value that is looked at.
 _NESTING = (dict, list)
+# Of a pattern: a set of characters, how many of them, and what is in the set.
+_CHARACTERS = re.compile(r"\[(?P<set>[^]]+)\]\{(?:(?P<least>\d+),)?(?P<most>\d+)\}")
+_RANGE = re.compile(r"\w-\w|.")
 
 
 def text_of(payload: bytes) -> str:
@@ -80,11 +83,6 @@ class LenientDecoder(Generic[T]):
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
-
-
-# Of a pattern: a set of characters, how many of them, and what is in the set.
-_CHARACTERS = re.compile(r"\[(?P<set>[^]]+)\]\{(?:(?P<least>\d+),)?(?P<most>\d+)\}")
-_RANGE = re.compile(r"\w-\w|.")
 
 
 def is_deeper(value: Any, most: int) -> bool:
