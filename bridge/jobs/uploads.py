@@ -109,7 +109,7 @@ class Uploads:
             if known is not None and not path.exists():
                 return _completed(upload, known)  # reported once more
             begun = await asyncio.to_thread(self._begun, client, upload)
-            held = await asyncio.to_thread(_size_of, path)
+            held = (await asyncio.to_thread(path.stat)).st_size
             if held < begun.size:
                 # Before its bytes are read: a client may send this any number of times.
                 raise Conflict(
@@ -291,7 +291,3 @@ def _completed(upload: str, kept: KeptUpload) -> UploadReport:
         sha256=kept.sha256,
         content_type=kept.content_type or UNSET,
     )
-
-
-def _size_of(path: Path) -> int:
-    return path.stat().st_size

@@ -90,7 +90,7 @@ FLOODS: tuple[Mutant, ...] = (
     Mutant(
         name="unfinished-upload-read",
         file="bridge/jobs/uploads.py",
-        old="            held = await asyncio.to_thread(_size_of, path)\n",
+        old="            held = (await asyncio.to_thread(path.stat)).st_size\n",
         new="            held = len(await asyncio.to_thread(path.read_bytes))\n",
         guarantee="to say that an upload is at its end costs nothing while it is not",
         tests=("tests/jobs/test_uploads.py",),

@@ -128,6 +128,11 @@ class Database:
 
         return self.run_stepped(work, frozenset())
 
+    async def row(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """Read the first row of those; None if there is none."""
+        found = await self.rows(sql, values)
+        return found[0] if found else None
+
     def change(self, sql: str, values: Sequence[Any], touched: Touched) -> asyncio.Future[int]:
         """Run one statement that may be run again; returns how many rows it changed.
 

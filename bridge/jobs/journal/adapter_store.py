@@ -31,8 +31,8 @@ class AdapterStore:
 
     async def get(self, kind: str, name: str) -> bytes | None:
         """Return the value of a name; None if there is none."""
-        found = await self._database.rows(queries.KEPT_VALUE, (kind, name))
-        return bytes(found[0][0]) if found else None
+        found = await self._database.row(queries.KEPT_VALUE, (kind, name))
+        return bytes(found[0]) if found else None
 
     async def keep(self, kind: str, values: Mapping[str, bytes], *, new: bool = False) -> None:
         """Keep values under their names; with `new` only those of which there is none yet."""

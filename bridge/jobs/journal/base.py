@@ -91,8 +91,7 @@ class Base:
         return self._database.rows(sql, values)
 
     async def _row(self, sql: str, values: Sequence[Any]) -> Any:
-        found = await self._rows(sql, values)
-        return found[0] if found else None
+        return await self._database.row(sql, values)
 
     async def _records(self, sql: str, values: Sequence[Any]) -> list[Record]:
         return [rows.read(row) for row in await self._rows(sql, values)]

@@ -72,8 +72,8 @@ class Offers:
 
     async def get(self, comfyui: str, digest: str) -> Packed | None:
         """Return an offer of a ComfyUI; None if it has been replaced or withdrawn."""
-        found = await self._database.rows(queries.OFFERED, (comfyui, digest))
-        return Packed(digest, bytes(found[0][0])) if found else None
+        found = await self._database.row(queries.OFFERED, (comfyui, digest))
+        return Packed(digest, bytes(found[0])) if found else None
 
     async def sweep(self) -> None:
         """Delete the offers of bridges that were gone for `KEPT_S`."""

@@ -178,15 +178,15 @@ class Sets:
 
     async def get(self, key: Key) -> SetRecord:
         """A client's set. Raises UnknownJob."""
-        found = await self._database.rows(queries.SET, key)
-        if not found:
+        found = await self._database.row(queries.SET, key)
+        if found is None:
             raise UnknownJob(f"no set {key.job_id!r}", set_id=key.job_id)
-        return _read(found[0])
+        return _read(found)
 
     async def spec(self, key: Key) -> bytes | None:
         """Return the stored specification of a set's jobs; None once it has ended."""
-        found = await self._database.rows(queries.SET_SPEC, key)
-        return found[0][0] if found else None
+        found = await self._database.row(queries.SET_SPEC, key)
+        return found[0] if found else None
 
     async def unfinished(self) -> list[tuple[SetRecord, list[Key]]]:
         """Every set without a result, in the order of acceptance, and its jobs under way.
