@@ -190,13 +190,15 @@ def hider(secrets: Iterable[str]) -> Callable[[str], str]:
     )
     rare = "|".join(re.escape(each) for each in found if not _is_usual(each))
     usual = "|".join(re.escape(each) for each in found if _is_usual(each))
+    # In this order; each keeps the group before the secret.
+    patterns = [re.compile(f"()(?:{rare})")] if rare else []
+    if usual:
+        patterns.append(re.compile(rf"(:)(?:{usual})(?=@)"))
+        patterns.append(re.compile(rf"({_BEFORE_SECRETS})(?:{usual})(?!\w)"))
 
     def hide(text: str) -> str:
-        if rare:
-            text = re.sub(rare, "***", text)
-        if usual:
-            text = re.sub(rf"(:)(?:{usual})(?=@)", r"\1***", text)
-            text = re.sub(rf"({_BEFORE_SECRETS})(?:{usual})(?!\w)", r"\1***", text)
+        for each in patterns:
+            text = each.sub(r"\1***", text)
         return text
 
     return hide
