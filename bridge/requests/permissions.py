@@ -23,7 +23,7 @@ _SHARE_OF_A_REQUEST = 0.0025
 
 
 class Granted(Struct, frozen=True, kw_only=True):
-    """The rights of one client; the fields are those of `bridge.config.Client`."""
+    """The rights of one client; the fields are those of `bridge.config.ClientRights`."""
 
     workflows: tuple[str, ...] = ("*",)
     inline: bool = False

@@ -1,4 +1,4 @@
-"""Limits by network and key: waiting places, bytes that nobody has taken, wrong keys. Pure."""
+"""Limits by network and key: places, bytes that nobody has taken, wrong keys. Pure."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ def network_of(address: str) -> str:
 
 
 class ConnectionPlaces(Generic[T]):
-    """Places for those who are not known yet: `most` in all, `most_of_one` for one network.
+    """Places of connections: `most` in all, `most_of_one` for one network.
 
-    Whoever comes when all are taken gets the place of the one that has waited longest, in the
-    network that has most: one network cannot shut out another.
+    Those that are not known yet have some, and requests that are being answered. Whoever comes when
+    all are taken gets the place of the one that has had its place longest, in the network that has
+    most: one network cannot shut out another.
     """
 
     def __init__(self, most: int, most_of_one: int) -> None:
